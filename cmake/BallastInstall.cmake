@@ -1,0 +1,10 @@
+# Install and export with components: find_package(ballast COMPONENTS core torch).
+include(CMakePackageConfigHelpers)
+set(_dir "${CMAKE_INSTALL_LIBDIR}/cmake/ballast")
+install(TARGETS ballast_core EXPORT ballast-core FILE_SET HEADERS)
+install(EXPORT ballast-core NAMESPACE ballast:: DESTINATION "${_dir}")
+if(BALLAST_TORCH)
+  install(TARGETS ballast_torch EXPORT ballast-torch FILE_SET HEADERS)
+  install(TARGETS ballast_libtorch EXPORT ballast-torch)
+  install(EXPORT ballast-torch NAMESPACE ballast:: DESTINATION "${_dir}")
+endif()

@@ -1,0 +1,87 @@
+# ballast_room(NAME SOURCES ... HEADERS ... TESTS ... BENCHES ... PRIVATE_HEADERS ... LINK ...)
+#
+# Adds the files of a room to its library (ballast_core or ballast_torch), makes one test executable
+# ballast_NAME_test (one ctest entry) and, with BALLAST_BENCHMARKS, one ballast_NAME_bench.
+# HEADERS are public: installed, and each is compiled alone (target verify_headers).
+# Test data: BALLAST_TEST_SOURCE_DIR is the project's root.
+
+set(BALLAST_CORE_ROOMS base io image augment data control ensemble report)
+set(BALLAST_TORCH_ROOMS probe init norm drop loss models weights train lab)
+
+add_library(ballast_core SHARED)
+add_library(ballast::core ALIAS ballast_core)
+set_target_properties(ballast_core PROPERTIES EXPORT_NAME core VERSION ${PROJECT_VERSION} SOVERSION 0)
+if(BALLAST_TORCH)
+  add_library(ballast_torch SHARED)
+  add_library(ballast::torch ALIAS ballast_torch)
+  set_target_properties(ballast_torch PROPERTIES EXPORT_NAME torch VERSION ${PROJECT_VERSION} SOVERSION 0)
+  target_link_libraries(ballast_torch PUBLIC ballast_core ballast_libtorch)
+  target_precompile_headers(ballast_torch PRIVATE <torch/nn.h> <torch/types.h> <algorithm> <map> <memory> <string> <vector>)
+  ballast_warnings(ballast_torch)
+endif()
+target_compile_features(ballast_core PUBLIC cxx_std_20)
+target_include_directories(ballast_core PUBLIC
+  $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}> $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
+target_include_directories(ballast_core SYSTEM PRIVATE
+  ${BALLAST_RANDOM123_INCLUDE} ${BALLAST_PROTOZERO_INCLUDE} ${BALLAST_TOML_INCLUDE})
+target_link_libraries(ballast_core PUBLIC Threads::Threads
+  PRIVATE PkgConfig::hwy JPEG::JPEG PNG::PNG ZLIB::ZLIB $<BUILD_INTERFACE:nlohmann_json::nlohmann_json>)
+ballast_warnings(ballast_core)
+
+# One target holds the precompiled header that all torch tests share.
+if(BALLAST_TESTS)
+  add_library(ballast_test_support INTERFACE)
+  target_link_libraries(ballast_test_support INTERFACE GTest::gtest GTest::gmock GTest::gtest_main ${BALLAST_RAPIDCHECK_LIBRARY}
+    nlohmann_json::nlohmann_json PkgConfig::hwy)
+  target_include_directories(ballast_test_support SYSTEM INTERFACE ${BALLAST_RAPIDCHECK_INCLUDE} ${BALLAST_RANDOM123_INCLUDE}
+    ${BALLAST_TOML_INCLUDE} ${BALLAST_PROTOZERO_INCLUDE})
+  target_compile_definitions(ballast_test_support INTERFACE BALLAST_TEST_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
+  if(BALLAST_TORCH)
+    file(CONFIGURE OUTPUT "${PROJECT_BINARY_DIR}/torch_test_pch.cpp" CONTENT "int main() {}\n")
+    # An executable, not an object library: its code must be compiled with -fPIE as the tests' is.
+    add_executable(ballast_torch_test_pch "${PROJECT_BINARY_DIR}/torch_test_pch.cpp")
+    target_link_libraries(ballast_torch_test_pch PRIVATE ballast_torch ballast_test_support)
+    target_precompile_headers(ballast_torch_test_pch PRIVATE <torch/torch.h> <gtest/gtest.h>)
+    ballast_warnings(ballast_torch_test_pch)
+  endif()
+endif()
+
+function(ballast_room room)
+  cmake_parse_arguments(PARSE_ARGV 1 R "" "" "SOURCES;HEADERS;PRIVATE_HEADERS;TESTS;BENCHES;LINK")
+  if(R_UNPARSED_ARGUMENTS)
+    message(FATAL_ERROR "ballast_room(${room}): unknown arguments ${R_UNPARSED_ARGUMENTS}")
+  endif()
+  if(room IN_LIST BALLAST_CORE_ROOMS)
+    set(library ballast_core)
+  else()
+    set(library ballast_torch)
+  endif()
+  foreach(kind SOURCES HEADERS PRIVATE_HEADERS)
+    list(TRANSFORM R_${kind} PREPEND "${CMAKE_CURRENT_SOURCE_DIR}/")
+  endforeach()
+  target_sources(${library} PRIVATE ${R_SOURCES} ${R_PRIVATE_HEADERS}
+    PUBLIC FILE_SET HEADERS BASE_DIRS "${PROJECT_SOURCE_DIR}" FILES ${R_HEADERS})
+  if(R_LINK)
+    target_link_libraries(${library} PRIVATE ${R_LINK})
+  endif()
+
+  if(BALLAST_TESTS AND R_TESTS)
+    set(test ballast_${room}_test)
+    add_executable(${test} ${R_TESTS})
+    target_link_libraries(${test} PRIVATE ${library} ballast_test_support ${R_LINK})
+    ballast_warnings(${test})
+    if(library STREQUAL ballast_torch)
+      target_precompile_headers(${test} REUSE_FROM ballast_torch_test_pch)
+      set(labels torch)
+    else()
+      set(labels core)
+    endif()
+    add_test(NAME ${room} COMMAND ${test} WORKING_DIRECTORY "${PROJECT_BINARY_DIR}")
+    set_tests_properties(${room} PROPERTIES LABELS ${labels} TIMEOUT 900 ENVIRONMENT "OMP_WAIT_POLICY=PASSIVE")
+  endif()
+  if(BALLAST_BENCHMARKS AND R_BENCHES)
+    add_executable(ballast_${room}_bench ${R_BENCHES})
+    target_link_libraries(ballast_${room}_bench PRIVATE ${library} benchmark::benchmark benchmark::benchmark_main ${R_LINK})
+    ballast_warnings(ballast_${room}_bench)
+  endif()
+endfunction()

@@ -1,0 +1,29 @@
+# Compilers' helpers: found if present, never required.
+
+if(PROJECT_IS_TOP_LEVEL)
+  find_program(BALLAST_CCACHE ccache)
+  if(BALLAST_CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
+    # base_dir and no hash_dir: two clones of the project share their objects.
+    set(CMAKE_CXX_COMPILER_LAUNCHER
+      "${CMAKE_COMMAND}" -E env "CCACHE_SLOPPINESS=pch_defines,time_macros,include_file_mtime,include_file_ctime"
+      "CCACHE_BASEDIR=${CMAKE_SOURCE_DIR}" "CCACHE_NOHASHDIR=1" "${BALLAST_CCACHE}")
+    add_compile_options($<$<CXX_COMPILER_ID:GNU>:-fpch-preprocess>)
+  endif()
+  find_program(BALLAST_MOLD mold)
+  if(BALLAST_MOLD)
+    add_link_options(-fuse-ld=mold)
+  endif()
+endif()
+
+if(BALLAST_SANITIZE)
+  add_compile_options(-fsanitize=${BALLAST_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=undefined)
+  add_link_options(-fsanitize=${BALLAST_SANITIZE})
+endif()
+
+# Warnings are private to our own targets: nothing of them reaches a consumer.
+function(ballast_warnings target)
+  target_compile_options(${target} PRIVATE -Wall -Wextra -Wconversion -Wshadow -Wno-sign-conversion
+    $<$<BOOL:${BALLAST_WERROR}>:-Werror>)
+  # Results that are promised equal on every target must not depend on whether a compiler fuses a*b+c.
+  target_compile_options(${target} PRIVATE -ffp-contract=off)
+endfunction()
