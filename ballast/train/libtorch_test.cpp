@@ -1,0 +1,19 @@
+#include <ballast/train/libtorch.h>
+#include <gtest/gtest.h>
+#include <torch/torch.h>
+
+namespace ballast {
+namespace {
+
+TEST(LibTorch, VersionIsThatOfTheHeaders) { EXPECT_EQ(libtorch_version(), TORCH_VERSION); }
+
+// Without -fopenmp in this project's own files at::parallel_for is silently serial.
+TEST(LibTorch, ParallelForRunsOnSeveralThreads) {
+  if (at::get_num_threads() < 2) at::set_num_threads(2);
+  std::atomic<int> chunks{0};
+  at::parallel_for(0, 1 << 20, 1, [&](int64_t, int64_t) { ++chunks; });
+  EXPECT_GE(chunks.load(), 2);
+}
+
+}  // namespace
+}  // namespace ballast
