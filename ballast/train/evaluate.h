@@ -1,0 +1,46 @@
+#pragma once
+
+// No torch in this header.
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include <ballast/train/metrics.h>
+
+namespace ballast {
+
+struct RunEvents;
+
+/// Options of evaluate_saved.
+struct EvalOptions {
+  /// A run folder, a model folder (model.safetensors + config.json) or a weights file with its config.json beside it.
+  std::filesystem::path model;
+  /// Data to evaluate on, as `--data` takes it. Empty: the data of the run that the model belongs to.
+  std::string data;
+  /// Role: train, val, test.
+  std::string split = "test";
+  int64_t batch_size = 256;
+  int threads = 0;       ///< 0: auto
+  int workers = -1;      ///< -1: auto
+  std::string device = "auto";
+  /// Logits are divided by it.
+  double temperature = 1;
+  /// Where to write the predictions as safetensors; empty: nowhere.
+  std::filesystem::path predictions;
+};
+
+struct EvalResult {
+  Metrics metrics;
+  std::vector<std::string> classes;
+  std::string data, split, model;   ///< as resolved, to be printed
+  double seconds = 0, images_per_second = 0;
+  int64_t bad_samples = 0;          ///< unreadable files, left out
+};
+
+/// Evaluates saved weights on one split, counting each sample once.
+///
+/// Errors  DataError: files missing or corrupt; std::invalid_argument: unknown split, or classes that do not fit.
+EvalResult evaluate_saved(const EvalOptions& options, RunEvents& events);
+
+}  // namespace ballast
