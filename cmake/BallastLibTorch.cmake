@@ -13,7 +13,7 @@ if(NOT Torch_DIR AND NOT DEFINED ENV{Torch_DIR} AND NOT CMAKE_PREFIX_PATH AND NO
 elseif(DEFINED ENV{Torch_DIR} AND NOT Torch_DIR)
   set(Torch_DIR "$ENV{Torch_DIR}" CACHE PATH "LibTorch's CMake files")
 endif()
-if(Torch_DIR)
+if(Torch_DIR MATCHES "share/cmake/Torch/?$")
   get_filename_component(_torch_root "${Torch_DIR}/../../.." ABSOLUTE)
   list(PREPEND CMAKE_PREFIX_PATH "${_torch_root}")
 endif()
