@@ -12,7 +12,7 @@ install_packages() {
     case "$groups" in *" $group "*) echo "$package" ;; esac
   done <"$root/scripts/packages" | sort -u)
   local have
-  have=$(dpkg-query -W -f '${db:Status-Abbrev}${Package}\n' $wanted 2>/dev/null | sed -n 's/^ii *//p')
+  have=$(dpkg-query -W -f '${db:Status-Abbrev}${Package}\n' $wanted 2>/dev/null | sed -n 's/^ii *//p' || true)
   for p in $wanted; do
     grep -qx "$p" <<<"$have" || missing+=("$p")
   done
