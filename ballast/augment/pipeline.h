@@ -1,0 +1,105 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include <ballast/augment/batch_slot.h>
+#include <ballast/base/key.h>
+#include <ballast/image/decode.h>
+#include <ballast/image/image.h>
+
+namespace ballast {
+
+/// Per channel: y = (x / 255 - mean) / std, computed as x * a + b in float with a = 1 / (255 std), b = -mean / std.
+struct Normalize {
+  std::vector<float> mean, std;
+  friend bool operator==(const Normalize&, const Normalize&) = default;
+};
+/// ImageNet's: mean 0.485 0.456 0.406, std 0.229 0.224 0.225.
+Normalize imagenet_normalize();
+
+/// Buffers, decoder state and weight tables of one thread. Grows to the largest need, then stays.
+class Scratch {
+ public:
+  Scratch();
+  ~Scratch();
+  Scratch(Scratch&&) noexcept;
+  Scratch& operator=(Scratch&&) noexcept;
+  struct Impl;
+  Impl& impl() { return *impl_; }
+
+ private:
+  std::unique_ptr<Impl> impl_;
+};
+
+/// A chain of image operations, from the bytes of a file to normalized floats in a batch.
+///
+///   Pipeline p = Pipeline::parse("random_crop(32, padding=4) | hflip | normalize(dataset)");
+///   p.set_normalize({mean, std});
+///   p.run_encoded(bytes, key, slot, row, scratch);
+///
+/// Grammar  pipeline = step {"|" step} ;  step = name ["(" [arg {("," | ";") arg}] ")"] ;
+///          arg = value | name "=" value (positional before named) ;
+///          value = number ["%"] | number ".." number | string | "true" | "false" | "[" [value {"," value}] "]"
+/// Steps    random_crop, random_resized_crop (rrc), resize, center_crop, horizontal_flip (hflip), normalize;
+///          catalog.h lists them. Without a normalize step the one of set_normalize is applied at the end.
+/// Random   sample_key = Key(seed).fold_in("augment").fold_in(epoch).fold_in(sample id); a step adds
+///          fold_in(256 * catalog number + occurrence), so leaving a step out changes no other step's draws.
+///          The result depends on file, pipeline and key only: not on threads, order or SIMD target.
+/// One pass All parameters are drawn from the header, only the region needed is decoded, crops, resizes and flips
+///          are one resampling per axis, and the normalized values go straight into the slot.
+/// Threads  const calls may run at once, each with its own Scratch.
+class Pipeline {
+ public:
+  /// Errors: std::invalid_argument with the column: `[pipeline] column 20: "jiter" is not an operation, did you
+  /// mean "resize"?`.
+  static Pipeline parse(std::string_view text);
+  Pipeline();
+  ~Pipeline();
+  Pipeline(const Pipeline&);
+  Pipeline& operator=(const Pipeline&);
+  Pipeline(Pipeline&&) noexcept;
+  Pipeline& operator=(Pipeline&&) noexcept;
+
+  /// Canonical text; parse(text()).text() == text().
+  std::string text() const;
+  /// True if a step draws numbers; such a pipeline is for training only.
+  bool random() const;
+  /// Height and width of every result, if the steps fix them (the last crop or exact resize does); without such a
+  /// step pictures keep their size, and all must have the slot's.
+  std::optional<std::pair<int32_t, int32_t>> output_size() const;
+
+  /// Mean and std of the data, used where the text says normalize(dataset) or has no normalize step; an explicit
+  /// step keeps its own. One value per channel, or one for all. Until set: mean 0, std 1.
+  /// Errors: std::invalid_argument unless 1 or 3 finite values each, std > 0.
+  void set_normalize(const Normalize& normalize);
+  /// What is applied.
+  const Normalize& normalize() const;
+  void set_limits(const DecodeLimits& limits);
+
+  /// Decodes `file`, applies all steps and writes row `row` of `slot`, which sets channels, size and layout.
+  /// Labels and ids of the slot are the caller's. The row is unspecified after an error.
+  /// Errors: DecodeError (a bad file); std::invalid_argument if the result does not have the slot's size.
+  void run_encoded(std::span<const std::byte> file, Key sample_key, BatchSlot& slot, int64_t row,
+                   Scratch& scratch) const;
+  /// As run_encoded, from 8-bit pixels of 1, 3 or 4 channels.
+  void run_image(ImageView image, Key sample_key, BatchSlot& slot, int64_t row,
+                 Scratch& scratch) const;
+  /// The 8-bit picture that run_encoded normalizes, as `channels` (1 or 3) channels: for previews and reports.
+  Image preview(std::span<const std::byte> file, Key sample_key, int32_t channels = 3) const;
+  Image preview(ImageView image, Key sample_key, int32_t channels = 3) const;
+
+  struct Impl;
+
+ private:
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace ballast
