@@ -28,7 +28,7 @@ find_package(OpenMP REQUIRED COMPONENTS CXX)
 # One interface target; TORCH_CXX_FLAGS stay out of CMAKE_CXX_FLAGS.
 add_library(ballast_libtorch INTERFACE)
 target_link_libraries(ballast_libtorch INTERFACE torch c10 OpenMP::OpenMP_CXX)
-target_include_directories(ballast_libtorch SYSTEM INTERFACE ${TORCH_INCLUDE_DIRS})
+target_include_directories(ballast_libtorch SYSTEM INTERFACE "$<BUILD_INTERFACE:${TORCH_INCLUDE_DIRS}>")
 
 # Every torch library must come from one place.
 foreach(t torch c10 torch_cpu)
