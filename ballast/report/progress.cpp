@@ -10,8 +10,6 @@
 namespace ballast {
 namespace {
 
-constexpr double kWindowSeconds = 20;
-const double kLossDecay = std::pow(0.5, 1.0 / 20);  // half-life of 20 steps
 constexpr std::string_view kClearLine = "\r\x1b[2K";
 
 // 75 -> "1:15", 3700 -> "1:01:40"; "-" if unknown.
@@ -44,7 +42,7 @@ std::string change_text(const ProgressCheck& c) {
     return {};
   }
   std::string text = c.percent ? format_fixed(100 * change, 1) : format_significant(change, 3);
-  return text.starts_with('-') ? text : "+" + text;
+  return text.starts_with('-') ? text : std::string(1, '+').append(text);
 }
 
 }  // namespace
@@ -63,34 +61,6 @@ Progress::Progress(const ProgressOptions& options, Sink sink) : options_(options
                  "intervals must be at least 0, got ", options.bar_interval, " and ", options.plain_interval);
 }
 
-double Progress::images_per_second() const {
-  if (window_.size() < 2 || window_.back().time <= window_.front().time) {
-    return std::numeric_limits<double>::quiet_NaN();
-  }
-  return static_cast<double>(window_.back().images - window_.front().images) /
-         (window_.back().time - window_.front().time);
-}
-
-double Progress::smoothed_loss() const {
-  return loss_weight_ > 0 ? loss_sum_ / loss_weight_ : std::numeric_limits<double>::quiet_NaN();
-}
-
-double Progress::seconds_left_epoch(const ProgressNumbers& p) const {
-  int64_t left = p.images_in_epoch * (p.epoch + 1) - p.images;
-  return static_cast<double>(std::max<int64_t>(0, left)) / images_per_second();
-}
-
-double Progress::seconds_left_run(const ProgressNumbers& p) const {
-  int64_t left = p.images_in_epoch * p.epochs - p.images;
-  double seconds = static_cast<double>(std::max<int64_t>(0, left)) / images_per_second();
-  // Checks still to come: as often as before, as long as before.
-  if (checks_ > 0 && p.epoch > 0) {
-    double per_epoch = check_seconds_ / static_cast<double>(p.epoch);
-    seconds += per_epoch * static_cast<double>(p.epochs - p.epoch);
-  }
-  return seconds;
-}
-
 std::string Progress::paint(std::string_view code, std::string_view text) const {
   if (!options_.color) {
     return std::string(text);
@@ -105,14 +75,17 @@ std::string Progress::bar(const ProgressNumbers& p) const {
   };
   std::string count = std::to_string(p.step) + "/" + std::to_string(p.steps);
   std::vector<Part> parts = {
-      {2, rate_text(images_per_second())},
-      {4, "epoch " + clock(seconds_left_epoch(p))},
-      {1, "left " + clock(seconds_left_run(p))},
-      {1, "loss " + format_fixed(smoothed_loss(), 3)},
+      {2, rate_text(p.images_per_second)},
+      {4, "epoch " + clock(p.seconds_left_epoch)},
+      {1, "left " + clock(p.seconds_left_run)},
+      {1, "loss " + format_fixed(p.loss, 3)},
       {5, "lr " + format_significant(p.lr, 3)},
       {3, last_check_},
   };
-  std::string head = "epoch " + std::to_string(std::min(p.epoch + 1, p.epochs)) + "/" + std::to_string(p.epochs);
+  std::string head = "epoch " + std::to_string(p.epoch) + "/" + std::to_string(p.epochs);
+  if (!p.phase.empty()) {
+    head += " " + printable(p.phase);
+  }
   auto length = [&](int keep, int64_t bar_width) {
     int64_t n = display_width(head) + 1 + bar_width + 1 + display_width(count);
     for (const Part& part : parts) {
@@ -146,10 +119,10 @@ std::string Progress::bar(const ProgressNumbers& p) const {
 }
 
 std::string Progress::plain(const ProgressNumbers& p) const {
-  std::string text = "epoch " + std::to_string(std::min(p.epoch + 1, p.epochs)) + "/" + std::to_string(p.epochs) +
-                     "  step " + std::to_string(p.step) + "/" + std::to_string(p.steps) + "  " +
-                     rate_text(images_per_second()) + "  epoch " + clock(seconds_left_epoch(p)) + "  left " +
-                     clock(seconds_left_run(p)) + "  loss " + format_fixed(smoothed_loss(), 3) + "  lr " +
+  std::string text = "epoch " + std::to_string(p.epoch) + "/" + std::to_string(p.epochs) +
+                     (p.phase.empty() ? std::string() : std::string(1, ' ').append(printable(p.phase))) + "  step " + std::to_string(p.step) + "/" + std::to_string(p.steps) + "  " +
+                     rate_text(p.images_per_second) + "  epoch " + clock(p.seconds_left_epoch) + "  left " +
+                     clock(p.seconds_left_run) + "  loss " + format_fixed(p.loss, 3) + "  lr " +
                      format_significant(p.lr, 3);
   if (!last_check_.empty()) {
     text += "  " + last_check_;
@@ -158,22 +131,16 @@ std::string Progress::plain(const ProgressNumbers& p) const {
 }
 
 void Progress::update(const ProgressNumbers& p, double now) {
-  if (std::isfinite(p.loss)) {
-    loss_sum_ = kLossDecay * loss_sum_ + (1 - kLossDecay) * p.loss;
-    loss_weight_ = kLossDecay * loss_weight_ + (1 - kLossDecay);
+  bool draw = true;
+  if (options_.mode == ProgressMode::bar) {
+    draw = !last_drawn_ || now - *last_drawn_ >= options_.bar_interval || (p.step == p.steps && p.phase.empty());
+  } else if (!last_drawn_) {
+    last_drawn_ = now;  // the first plain line comes after an interval, when there is something to tell
+    draw = options_.plain_interval == 0;
+  } else {
+    draw = now - *last_drawn_ >= options_.plain_interval;
   }
-  if (window_.empty() && last_drawn_ < 0 && options_.mode == ProgressMode::plain) {
-    last_drawn_ = now;  // the first plain line comes after an interval, when there is a rate to tell
-  }
-  last_time_ = now;
-  window_.push_back({now - pause_, p.images});
-  // Never shorter than the window, so that the rate does not jump when one slow step leaves it.
-  while (window_.size() > 2 && window_[1].time <= window_.back().time - kWindowSeconds) {
-    window_.pop_front();
-  }
-  double interval = options_.mode == ProgressMode::bar ? options_.bar_interval : options_.plain_interval;
-  bool last_step = options_.mode == ProgressMode::bar && p.step == p.steps;
-  if (options_.mode == ProgressMode::none || (now - last_drawn_ < interval && !last_step)) {
+  if (options_.mode == ProgressMode::none || !draw) {
     return;
   }
   last_drawn_ = now;
@@ -185,13 +152,7 @@ void Progress::update(const ProgressNumbers& p, double now) {
   }
 }
 
-void Progress::check(const ProgressCheck& c, double now) {
-  if (!window_.empty()) {
-    pause_ += std::max(0.0, now - last_time_);
-    check_seconds_ += std::max(0.0, now - last_time_);
-    last_time_ = now;
-  }
-  ++checks_;
+void Progress::check(const ProgressCheck& c) {
   std::string change = change_text(c);
   last_check_ = c.split + " " + value_text(c) + (change.empty() ? "" : " " + change);
   if (options_.mode == ProgressMode::none) {
@@ -205,9 +166,8 @@ void Progress::check(const ProgressCheck& c, double now) {
   if (std::isfinite(c.loss)) {
     text += "  loss " + format_fixed(c.loss, 4);
   }
-  double train = smoothed_loss();
-  if (std::isfinite(train)) {
-    text += "  train loss " + format_fixed(train, 4);
+  if (std::isfinite(c.train_loss)) {
+    text += "  train loss " + format_fixed(c.train_loss, 4);
   }
   if (c.improved) {
     text += "  " + paint("32", "best");

@@ -1,9 +1,9 @@
 #pragma once
 
 #include <cstdint>
-#include <deque>
 #include <functional>
 #include <limits>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -40,16 +40,19 @@ struct ProgressOptions {
   double plain_interval = 30;
 };
 
-/// Where training stands after a step. Counts begin at 0; "done" ones include this step.
+/// Where training stands. NaN: not known yet.
 struct ProgressNumbers {
-  int64_t epoch = 0;   ///< the current epoch, from 0
+  int64_t epoch = 1;   ///< the current epoch, from 1
   int64_t epochs = 0;  ///< planned
   int64_t step = 0;    ///< steps done in this epoch
   int64_t steps = 0;   ///< steps of this epoch
-  int64_t images = 0;  ///< training samples used by the run so far, over all epochs
-  int64_t images_in_epoch = 0;  ///< training samples of one epoch
-  double loss = std::numeric_limits<double>::quiet_NaN();  ///< of this step; the bar smooths it
+  double images_per_second = std::numeric_limits<double>::quiet_NaN();
+  double seconds_left_epoch = std::numeric_limits<double>::quiet_NaN();
+  double seconds_left_run = std::numeric_limits<double>::quiet_NaN();
+  double loss = std::numeric_limits<double>::quiet_NaN();  ///< smoothed
   double lr = std::numeric_limits<double>::quiet_NaN();
+  /// What is being done instead of training ("val", "test"); empty while training.
+  std::string phase = {};
 };
 
 /// A check (an evaluation of a split) that has just ended.
@@ -58,6 +61,7 @@ struct ProgressCheck {
   int64_t epochs = 0;  ///< planned
   std::string split = "val";
   double loss = std::numeric_limits<double>::quiet_NaN();
+  double train_loss = std::numeric_limits<double>::quiet_NaN();
   /// The metric shown, as a share in [0, 1] if `percent`.
   std::string metric = "top1";
   double value = std::numeric_limits<double>::quiet_NaN();
@@ -83,43 +87,24 @@ class Progress {
   /// Throws std::invalid_argument if an interval is negative or `sink` is empty.
   Progress(const ProgressOptions& options, Sink sink);
 
-  /// After each step. Draws if the interval has passed, or at an epoch's last step in bar mode.
+  /// As often as one likes; draws if the interval has passed, and in bar mode at an epoch's last step.
   void update(const ProgressNumbers& numbers, double now);
-  /// After each evaluation: one line that stays, in both modes. The time since the last update does not count as
-  /// training time.
-  void check(const ProgressCheck& check, double now);
+  /// After each evaluation: one line that stays, in both modes.
+  void check(const ProgressCheck& check);
   /// A line that stays (a warning, a decision): the bar is taken away first. `text` needs no new line.
   void line(std::string_view text);
   /// Takes the bar away. Call at the end, and before anything else prints.
   void finish();
 
-  /// Training images per second over the last 10 to 20 s without checks; NaN before the second update.
-  double images_per_second() const;
-  /// Bias-corrected exponential average of the loss, half-life 20 steps; NaN before the first.
-  double smoothed_loss() const;
-
  private:
-  struct Point {
-    double time;
-    int64_t images;
-  };
   std::string bar(const ProgressNumbers& numbers) const;
   std::string plain(const ProgressNumbers& numbers) const;
-  double seconds_left_epoch(const ProgressNumbers& numbers) const;
-  double seconds_left_run(const ProgressNumbers& numbers) const;
   void clear_bar();
   std::string paint(std::string_view code, std::string_view text) const;
 
   ProgressOptions options_;
   Sink sink_;
-  std::deque<Point> window_;
-  double pause_ = 0;  // seconds spent outside training, taken off the clock
-  double last_time_ = 0;
-  double last_drawn_ = -std::numeric_limits<double>::infinity();
-  double check_seconds_ = 0;
-  int64_t checks_ = 0;
-  double loss_sum_ = 0;
-  double loss_weight_ = 0;
+  std::optional<double> last_drawn_;
   std::string last_check_;
   bool bar_visible_ = false;
 };
