@@ -25,18 +25,26 @@ size_t edit_distance(std::string_view a, std::string_view b) {
 }
 
 namespace {
+std::string lower(std::string_view text) {
+  std::string out(text);
+  for (char& c : out) {
+    c = c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+  }
+  return out;
+}
 template <class Name>
 std::string nearest(std::string_view name, std::span<const Name> candidates) {
   const size_t limit = std::max<size_t>(2, name.size() / 3);
   size_t best = std::numeric_limits<size_t>::max();
   std::string_view found;
+  const std::string small = lower(name);
   for (const Name& candidate : candidates) {
     const std::string_view c = candidate;
     const size_t gap = c.size() > name.size() ? c.size() - name.size() : name.size() - c.size();
     if (gap > limit) {
       continue;
     }
-    const size_t distance = edit_distance(name, c);
+    const size_t distance = edit_distance(small, lower(c));
     if (distance <= limit && distance < std::max(name.size(), c.size()) && distance < best) {
       best = distance;
       found = c;

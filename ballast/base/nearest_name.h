@@ -12,7 +12,7 @@ namespace ballast {
 size_t edit_distance(std::string_view a, std::string_view b);
 
 /// The name of `candidates` nearest to `name`, or "" if none is within max(2, length of `name` / 3) edits or if the
-/// nearest would replace every letter. The first of equally near ones.
+/// nearest would replace every letter. The first of equally near ones; upper and lower case are equally near.
 std::string nearest_name(std::string_view name, std::span<const std::string> candidates);
 std::string nearest_name(std::string_view name, std::span<const std::string_view> candidates);
 

@@ -1,0 +1,295 @@
+#include <ballast/train/run_options.h>
+
+#include <charconv>
+#include <cmath>
+
+namespace ballast {
+namespace {
+
+using enum Duration::Unit;
+
+std::string check_clip(const std::string& text) {
+  const size_t colon = text.find(':');
+  const std::string mode = text.substr(0, colon);
+  double limit = 0;
+  if (colon != std::string::npos && (mode == "norm" || mode == "value")) {
+    const char* end = text.data() + text.size();
+    const auto [stop, error] = std::from_chars(text.data() + colon + 1, end, limit);
+    if (error == std::errc() && stop == end && std::isfinite(limit) && limit > 0) {
+      return "";
+    }
+  }
+  return "must be off, norm:C or value:C with C > 0, got \"" + text + "\"";
+}
+
+std::string check_device(const std::string& text) {
+  if (text == "auto" || text == "cpu" || text == "cuda") {
+    return "";
+  }
+  if (text.starts_with("cuda:") && text.size() > 5 && text.size() < 8 &&
+      text.find_first_not_of("0123456789", 5) == std::string::npos) {
+    return "";
+  }
+  return "must be auto, cpu or cuda:N, got \"" + text + "\"";
+}
+
+std::string check_milestone(const std::string& text) {
+  try {
+    if (!Duration::parse(text, epochs).is_time()) {
+      return "";
+    }
+  } catch (const std::invalid_argument&) {
+  }
+  return "must be a number of epochs, or with st or %, got \"" + text + "\"";
+}
+
+}  // namespace
+
+template <class Visitor>
+void describe(Visitor& visit, RunSection& o) {
+  visit("name", o.name, {.help = "name of the run: its folder is runs/NAME (default: a new one, DATA-MODEL-N)",
+                         .flags = "--name", .value_name = "NAME"});
+  visit("out", o.out, {.help = "the run's folder itself, in place of runs/NAME", .flags = "--out", .value_name = "DIR"});
+  visit("seed", o.seed, {.help = "decides every random draw", .flags = "--seed"});
+  visit("device", o.device, {.help = "auto, cpu or cuda:N", .flags = "--device", .value_name = "DEVICE",
+                             .check = check_device});
+  visit("threads", o.threads, {.help = "threads that compute", .flags = "--threads", .range = between(1, 4096)});
+  visit("workers", o.workers, {.help = "threads that decode and augment; 0: none of their own",
+                               .flags = "-j --workers", .range = between(0, 4096)});
+  visit("max_time", o.max_time, {.help = "end the run in this time, with the best weights: 45m, 2h",
+                                 .flags = "--max-time", .range = above(0), .unit = seconds});
+  visit("overwrite", o.overwrite, {.help = "move an existing run folder of that name aside", .flags = "--overwrite"});
+}
+
+template <class Visitor>
+void describe(Visitor& visit, ModelSection& o) {
+  visit("name", o.name, {.help = "model from `ballast list models`, with a size where it takes one: plain_cnn:30",
+                         .flags = "--model", .value_name = "NAME[:SIZE]"});
+  visit("norm", o.norm, {.help = "normalization from `ballast list norm`", .flags = "--norm", .value_name = "NAME"});
+  visit("init", o.init, {.help = "initial values from `ballast list init`", .flags = "--init", .value_name = "NAME"});
+  visit("act", o.act, {.help = "activation: relu, gelu, silu, ...", .flags = "--act", .value_name = "NAME"});
+}
+
+template <class Visitor>
+void describe(Visitor& visit, DataSection& o) {
+  visit("source", o.source, {.help = "folder with a sub-folder per class (or train/val/test), IDX or CIFAR files, or fashion-mnist",
+                             .flags = "--data --data-dir", .value_name = "PATH"});
+  visit("format", o.format, {.help = "how to read the data; auto: by its content", .flags = "--data-format",
+                             .choices = "auto folder idx cifar10 cifar100"});
+  visit("image_size", o.image_size, {.help = "side of the model's input in pixels", .flags = "--image-size --img-size",
+                                     .range = between(8, 4096)});
+  visit("split.val", o.split_val, {.help = "share of train held back for validation if the data has no such part",
+                                   .flags = "--val-share", .range = half_open(0, 1)});
+  visit("split.test", o.split_test, {.help = "share of train held back for the test if the data has no such part",
+                                     .flags = "--test-share", .range = half_open(0, 1)});
+  visit("limit", o.limit, {.help = "use only N training pictures, the same share of each class", .flags = "--limit",
+                           .range = at_least(1)});
+  visit("on_bad", o.on_bad, {.help = "an unreadable picture: take another of its class and say so, or stop",
+                             .flags = "--on-bad", .choices = "substitute stop"});
+}
+
+template <class Visitor>
+void describe(Visitor& visit, AugmentSection& o) {
+  visit("preset", o.preset, {.help = "augmentation of the training pictures", .flags = "--augment",
+                             .choices = "none light"});
+  visit("train", o.train, {.help = "training pipeline in place of the preset's: \"random_crop(32,4) | horizontal_flip\"",
+                           .flags = "--augment-train", .value_name = "PIPELINE"});
+  visit("eval", o.eval, {.help = "pipeline for evaluation: \"resize(256) | center_crop(224)\"",
+                         .flags = "--augment-eval", .value_name = "PIPELINE"});
+  visit("normalize", o.normalize, {.help = "mean and standard deviation that pictures are normalized by",
+                                   .flags = "--normalize", .choices = "dataset imagenet none"});
+}
+
+template <class Visitor>
+void describe(Visitor& visit, TrainSection& o) {
+  visit("epochs", o.epochs, {.help = "passes over the training pictures (auto: 5 to 100, by their number and size)",
+                             .flags = "--epochs", .range = between(1, 1e6)});
+  visit("batch_size", o.batch_size, {.help = "pictures of one optimizer step", .flags = "-b --batch-size",
+                                     .range = between(1, 1e6)});
+  visit("micro_batch", o.micro_batch, {.help = "pictures in memory at once; a step adds up several; 0: the whole step",
+                                       .flags = "--micro-batch", .range = between(0, 1e6)});
+  visit("clip", o.clip, {.help = "gradient clipping: norm:C or value:C", .flags = "--clip", .value_name = "MODE:C",
+                         .check = check_clip});
+  visit("layout", o.layout, {.help = "memory layout of activations; auto: channels_last for convolutional models",
+                             .flags = "--layout", .choices = "auto channels_last contiguous"});
+}
+
+template <class Visitor>
+void describe(Visitor& visit, OptimSection& o) {
+  visit("name", o.name, {.help = "optimizer", .flags = "--opt", .choices = "sgd adam adamw"});
+  visit("lr", o.lr, {.help = "learning rate (its peak)", .flags = "--lr", .range = above(0)});
+  visit("weight_decay", o.weight_decay, {.help = "weight decay, not on norms and biases",
+                                         .flags = "--weight-decay --wd", .range = at_least(0)});
+  visit("momentum", o.momentum, {.help = "momentum of sgd", .flags = "--momentum", .range = half_open(0, 1)});
+  visit("nesterov", o.nesterov, {.help = "Nesterov's form of momentum", .flags = "--nesterov"});
+  visit("betas", o.betas, {.help = "averaging of adam and adamw", .flags = "--opt-betas", .range = half_open(0, 1),
+                           .value_name = "B1,B2", .count = 2});
+  visit("eps", o.eps, {.help = "epsilon of adam and adamw", .flags = "--opt-eps", .range = above(0)});
+}
+
+template <class Visitor>
+void describe(Visitor& visit, ScheduleSection& o) {
+  visit("name", o.name, {.help = "learning-rate schedule", .flags = "--sched",
+                         .choices = "cosine one_cycle constant step multistep poly"});
+  visit("warmup", o.warmup, {.help = "linear rise of the rate at the start: 5ep, 500st, 5%",
+                             .flags = "--warmup --warmup-epochs", .range = at_least(0)});
+  visit("min_lr", o.min_lr, {.help = "rate at the end of cosine", .flags = "--min-lr", .range = at_least(0)});
+  visit("warmup_lr", o.warmup_lr, {.help = "rate of the first step of the warm-up", .flags = "--warmup-lr",
+                                   .range = at_least(0)});
+  visit("per", o.per, {.help = "change the rate every step, or hold it for an epoch", .flags = "--sched-per",
+                       .choices = "step epoch"});
+  visit("milestones", o.milestones, {.help = "multistep: epochs at which the rate falls", .flags = "--decay-milestones",
+                                     .value_name = "E,E,...", .check = check_milestone});
+  visit("every", o.every, {.help = "step: epochs between two falls", .flags = "--decay-epochs", .range = above(0)});
+  visit("gamma", o.gamma, {.help = "step, multistep: factor of a fall", .flags = "--decay-rate", .range = above(0)});
+  visit("power", o.power, {.help = "poly: exponent", .flags = "--sched-power", .range = above(0)});
+  visit("pct", o.pct, {.help = "one_cycle: share of the run in which the rate rises", .flags = "--cycle-pct",
+                       .range = Range{.low = 0, .high = 1, .low_open = true, .high_open = true}});
+  visit("div", o.div, {.help = "one_cycle: the first rate is lr/div", .flags = "--cycle-div", .range = above(0)});
+  visit("final_div", o.final_div, {.help = "one_cycle: the last rate is lr/(div*final_div)", .flags = "--cycle-final-div",
+                                   .range = above(0)});
+}
+
+template <class Visitor>
+void describe(Visitor& visit, LossSection& o) {
+  visit("label_smoothing", o.label_smoothing, {.help = "share of the target spread over all classes",
+                                               .flags = "--smoothing --label-smoothing", .range = half_open(0, 1)});
+}
+
+template <class Visitor>
+void describe(Visitor& visit, EvalSection& o) {
+  visit("every", o.every, {.help = "between two checks of the validation part: 1ep, 500st", .flags = "--eval-every",
+                           .range = above(0)});
+  visit("batch_size", o.batch_size, {.help = "pictures of one evaluation batch", .flags = "--eval-batch-size",
+                                     .range = between(1, 1e6)});
+}
+
+template <class Visitor>
+void describe(Visitor& visit, StopSection& o) {
+  visit("patience", o.patience, {.help = "stop after N checks in a row without improvement", .flags = "--patience",
+                                 .range = at_least(1)});
+  visit("monitor", o.monitor, {.help = "what decides which weights are best", .flags = "--monitor --eval-metric",
+                               .choices = "val/nll_tempered val/loss val/top1 val/top5 val/balanced_acc val/brier val/ece"});
+  visit("mode", o.mode, {.help = "which direction is better; auto: the metric's own", .flags = "--monitor-mode",
+                         .choices = "auto min max"});
+  visit("min_delta", o.min_delta, {.help = "an improvement is more than this", .flags = "--min-delta",
+                                   .range = at_least(0)});
+  visit("rel_delta", o.rel_delta, {.help = "and more than this share of the value", .flags = "--rel-delta",
+                                   .range = at_least(0)});
+  visit("warmup_checks", o.warmup_checks, {.help = "first checks that do not count", .flags = "--warmup-checks",
+                                           .range = at_least(0)});
+  visit("min_epochs", o.min_epochs, {.help = "no early stop before this epoch", .flags = "--min-epochs",
+                                     .range = at_least(0)});
+  visit("min_steps", o.min_steps, {.help = "no early stop before this step", .flags = "--min-steps",
+                                   .range = at_least(0)});
+  visit("target", o.target, {.help = "stop when the monitored value is this good", .flags = "--target"});
+  visit("divergence", o.divergence, {.help = "stop when the monitored value is beyond this", .flags = "--divergence"});
+  visit("baseline", o.baseline, {.help = "first value to improve on", .flags = "--baseline"});
+  visit("smooth", o.smooth, {.help = "half-life in checks of a moving average of the value; 0: none",
+                             .flags = "--stop-smooth", .range = at_least(0)});
+  visit("on_nan", o.on_nan, {.help = "a check whose value is not finite", .flags = "--on-nan",
+                             .choices = "count ignore stop"});
+  visit("restore", o.restore, {.help = "weights that are written at the end", .flags = "--restore",
+                               .choices = "best last"});
+}
+
+template <class Visitor>
+void describe(Visitor& visit, SaveSection& o) {
+  visit("every", o.every, {.help = "between saves of the last weights: 10m, 2ep, 500st", .flags = "--save-every",
+                           .range = above(0)});
+  visit("keep_last", o.keep_last, {.help = "checkpoints kept", .flags = "--keep-last --checkpoint-hist",
+                                   .range = at_least(1)});
+}
+
+template <class Visitor>
+void describe(Visitor& visit, LogSection& o) {
+  visit("every", o.every, {.help = "between rows of the training record", .flags = "--log-every", .range = above(0),
+                           .unit = steps});
+  visit("tensorboard", o.tensorboard, {.help = "write TensorBoard event files", .flags = "--tensorboard"});
+}
+
+template <class Visitor>
+void describe(Visitor& visit, MathSection& o) {
+  visit("level", o.level, {.help = "repeatable: the same command gives the same bits; fast: no such promise",
+                           .flags = "--math", .choices = "repeatable fast"});
+}
+
+OptionTable option_table(RunOptions& options) {
+  OptionTable table;
+  table.add("run", options.run);
+  table.add("model", options.model);
+  table.add("data", options.data);
+  table.add("augment", options.augment);
+  table.add("train", options.train);
+  table.add("optim", options.optim);
+  table.add("schedule", options.schedule);
+  table.add("loss", options.loss);
+  table.add("eval", options.eval);
+  table.add("stop", options.stop);
+  table.add("save", options.save);
+  table.add("log", options.log);
+  table.add("math", options.math);
+  for (OptionRow& row : table.rows()) {
+    if (const auto it = options.origins.find(row.key); it != options.origins.end()) {
+      row.origin = it->second;
+    }
+  }
+  return table;
+}
+
+std::string config_text(const RunOptions& options) {
+  RunOptions copy = options;
+  return option_table(copy).render();
+}
+
+std::vector<std::string> find_conflicts(const RunOptions& o) {
+  std::vector<std::string> out;
+  if (o.train.micro_batch > o.train.batch_size) {
+    out.push_back("train.micro_batch must be at most train.batch_size, which counts the whole step; got " +
+                  std::to_string(o.train.micro_batch) + " and " + std::to_string(o.train.batch_size));
+  }
+  const bool one_cycle = !o.schedule.name.is_auto() && *o.schedule.name == "one_cycle";
+  if (one_cycle && !o.schedule.warmup.is_auto() && o.schedule.warmup->amount > 0) {
+    out.push_back("schedule.warmup must be 0 with schedule.name one_cycle, which rises by itself (schedule.pct)");
+  }
+  if (!o.schedule.name.is_auto() && *o.schedule.name == "multistep" && o.schedule.milestones.empty()) {
+    out.push_back("schedule.milestones must be given with schedule.name multistep: --decay-milestones 30,60");
+  }
+  if (!o.schedule.warmup.is_auto() && o.schedule.warmup->is_time()) {
+    out.push_back("schedule.warmup must be in ep, st or %, got " + o.schedule.warmup->text());
+  }
+  if (o.schedule.every.is_time()) {
+    out.push_back("schedule.every must be in ep, st or %, got " + o.schedule.every.text());
+  }
+  if (o.eval.every.is_time()) {
+    out.push_back("eval.every must be in ep, st or %, got " + o.eval.every.text());
+  }
+  if (o.log.every.is_time()) {
+    out.push_back("log.every must be in ep, st or %, got " + o.log.every.text());
+  }
+  if (!o.optim.lr.is_auto() && o.schedule.min_lr > *o.optim.lr) {
+    out.push_back("schedule.min_lr must be at most optim.lr");
+  }
+  if (!o.optim.lr.is_auto() && o.schedule.warmup_lr > *o.optim.lr) {
+    out.push_back("schedule.warmup_lr must be at most optim.lr");
+  }
+  if (o.data.split_val + o.data.split_test >= 1) {
+    out.push_back("data.split.val and data.split.test must leave something to train on");
+  }
+  if (!o.run.name.empty() && !o.run.out.empty()) {
+    out.push_back("run.name and run.out both name the run's folder: give one of them");
+  }
+  if (o.run.name.find('/') != std::string::npos || o.run.name == "." || o.run.name == "..") {
+    out.push_back("run.name must be a folder's name without /, got \"" + o.run.name + "\"; use --out DIR");
+  }
+  const auto origin = [&](const char* key) {
+    const auto it = o.origins.find(key);
+    return it == o.origins.end() ? std::string("default") : it->second;
+  };
+  if (!o.augment.train.is_auto() && origin("augment.preset") != "default") {
+    out.push_back("augment.train and augment.preset both choose the training pipeline: give one of them");
+  }
+  return out;
+}
+
+}  // namespace ballast

@@ -1,0 +1,162 @@
+#pragma once
+
+// No torch in this header: the program checks a whole configuration before it loads torch.
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <ballast/base/options.h>
+
+namespace ballast {
+
+// The options of a training run, a struct a section. Keys, flags, ranges and help stand in the describe() functions;
+// `Auto` fields are chosen by choose_defaults() (train/defaults.h) from the data.
+
+struct RunSection {
+  std::string name;                  ///< run.name; empty: <data>-<model>-<n>, always new
+  std::string out;                   ///< run.out, the run's folder itself; empty: runs/<name>
+  uint64_t seed = 0;
+  std::string device = "auto";       ///< auto, cpu, cuda, cuda:N
+  Auto<int64_t> threads;             ///< auto: the cores that this process may use
+  Auto<int64_t> workers;             ///< threads that decode; 0: none of their own
+  std::optional<Duration> max_time;  ///< of the run; it ends in time with the best weights
+  bool overwrite = false;            ///< move an existing run folder aside
+};
+
+struct ModelSection {
+  Auto<std::string> name;  ///< NAME[:SIZE]
+  std::string norm = "auto";
+  std::string init = "auto";
+  std::string act = "auto";
+};
+
+struct DataSection {
+  std::string source = "fashion-mnist";  ///< folder, file or known name
+  std::string format = "auto";
+  Auto<int64_t> image_size;              ///< side of the model's input, px
+  double split_val = 0.1, split_test = 0.1;  ///< shares of `train` for roles that the source lacks
+  std::optional<int64_t> limit;          ///< use only so many training pictures (stratified, keyed)
+  std::string on_bad = "substitute";     ///< an unreadable picture: substitute, stop
+};
+
+struct AugmentSection {
+  std::string preset = "light";
+  Auto<std::string> train;  ///< pipeline text; auto: by preset
+  Auto<std::string> eval;
+  std::string normalize = "dataset";
+};
+
+struct TrainSection {
+  Auto<int64_t> epochs;
+  int64_t batch_size = 128;          ///< samples of a step
+  int64_t micro_batch = 0;           ///< rows of a forward and backward pass; 0: the whole step
+  std::optional<std::string> clip;   ///< off, "norm:C" or "value:C"; see clip_mode(), clip_limit()
+  std::string layout = "auto";       ///< auto, channels_last, contiguous
+
+  /// "", "norm" or "value".
+  std::string clip_mode() const { return clip ? clip->substr(0, clip->find(':')) : ""; }
+  double clip_limit() const { return clip ? std::stod(clip->substr(clip->find(':') + 1)) : 0; }
+};
+
+struct OptimSection {
+  std::string name = "sgd";     ///< sgd, adam, adamw
+  Auto<double> lr;              ///< lr0; of one_cycle the peak
+  Auto<double> weight_decay;    ///< not on norms and biases
+  double momentum = 0.9;        ///< sgd
+  bool nesterov = true;         ///< sgd
+  std::vector<double> betas = {0.9, 0.999};  ///< adam, adamw
+  double eps = 1e-8;
+};
+
+struct ScheduleSection {
+  Auto<std::string> name;     ///< cosine, one_cycle, constant, step, multistep, poly
+  Auto<Duration> warmup;      ///< auto: 5 % of the run; nothing with one_cycle
+  double min_lr = 0;
+  double warmup_lr = 0;
+  std::string per = "step";   ///< step, epoch
+  std::vector<std::string> milestones;  ///< durations (bare: epochs), multistep
+  Duration every{30, Duration::Unit::epochs};  ///< step
+  double gamma = 0.1;
+  double power = 1;           ///< poly
+  double pct = 0.3;           ///< one_cycle
+  double div = 25;
+  double final_div = 1e4;
+};
+
+struct LossSection {
+  Auto<double> label_smoothing;
+};
+
+struct EvalSection {
+  Duration every{1, Duration::Unit::epochs};
+  int64_t batch_size = 256;
+};
+
+struct StopSection {
+  std::optional<int64_t> patience;
+  std::string monitor = "val/nll_tempered";
+  std::string mode = "auto";     ///< auto: the metric's declared direction; min, max
+  double min_delta = 0;
+  double rel_delta = 0;
+  int64_t warmup_checks = 0;
+  int64_t min_epochs = 0;
+  int64_t min_steps = 0;
+  std::optional<double> target;
+  std::optional<double> divergence;
+  std::optional<double> baseline;
+  double smooth = 0;
+  std::string on_nan = "count";  ///< count, ignore, stop
+  std::string restore = "best";  ///< best, last
+};
+
+struct SaveSection {
+  Duration every{600, Duration::Unit::seconds};  ///< between saves of the last weights
+  int64_t keep_last = 1;                         ///< checkpoints kept
+};
+
+struct LogSection {
+  Duration every{50, Duration::Unit::steps};  ///< between rows of kind `train`
+  bool tensorboard = true;
+};
+
+struct MathSection {
+  std::string level = "repeatable";  ///< repeatable, fast
+};
+
+/// Everything that decides a training run.
+struct RunOptions {
+  RunSection run;
+  ModelSection model;
+  DataSection data;
+  AugmentSection augment;
+  TrainSection train;
+  OptimSection optim;
+  ScheduleSection schedule;
+  LossSection loss;
+  EvalSection eval;
+  StopSection stop;
+  SaveSection save;
+  LogSection log;
+  MathSection math;
+
+  /// --dry-run: make everything, train two steps, leave nothing.
+  bool dry_run = false;
+  /// Where values came from, by key ("optim.lr" -> "recipe.toml:12", "flag", "env"); a key that is missing here has its
+  /// default. A resolver of `auto` adds "auto".
+  std::map<std::string, std::string> origins;
+};
+
+/// A table of all keys, pointing into `options`.
+OptionTable option_table(RunOptions& options);
+
+/// config.toml: every key with its value and, as a comment, its origin. A file that --config reads back.
+std::string config_text(const RunOptions& options);
+
+/// What is wrong with the combination of values (each value alone was checked when it was set): one text each, empty if
+/// all is well.
+std::vector<std::string> find_conflicts(const RunOptions& options);
+
+}  // namespace ballast
