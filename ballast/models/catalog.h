@@ -8,7 +8,7 @@
 #include <vector>
 
 #include <ballast/base/check.h>
-#include <ballast/base/nearest.h>
+#include <ballast/base/nearest_name.h>
 
 namespace ballast {
 
@@ -94,8 +94,16 @@ inline int64_t parse_size_number(std::string_view whole, std::string_view text, 
 inline std::string model_name_hint(std::string_view name) {
   std::vector<std::string_view> names;
   for (const ModelRow& row : kModels) names.push_back(row.name);
-  const std::string near = nearest_name(name, names);
-  return near.empty() ? "" : " (nearest: " + near + ")";
+  // resnet44 is a depth of the CIFAR family that has no row of its own.
+  int64_t depth = 0;
+  if (name.starts_with("resnet")) {
+    const std::string_view digits = name.substr(6);
+    const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), depth);
+    if (error == std::errc() && end == digits.data() + digits.size() && depth >= 8 && (depth - 2) % 6 == 0) {
+      return "; did you mean \"resnet:" + std::to_string(depth) + "\"?";
+    }
+  }
+  return did_you_mean(name, names);
 }
 
 }  // namespace detail
