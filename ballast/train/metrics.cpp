@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <functional>
+#include <limits>
 
 #include <ATen/Parallel.h>
 
@@ -97,7 +97,7 @@ Tempered fit_temperature(const PredictionTable& t, const std::vector<bool>& fini
   };
   // {sum f, sum f', sum f''} in b = 1/T
   auto derivatives = [&](double b) {
-    auto s = chunked_sums<3>(t.rows(), [&](int64_t i, std::array<double, 3>& sum) {
+    auto s = chunked_sums<3>(t.size(), [&](int64_t i, std::array<double, 3>& sum) {
       if (finite[static_cast<size_t>(i)]) {
         const float* z = t.logits.data() + i * k;
         const double zy = z[t.target[static_cast<size_t>(i)]];
@@ -111,13 +111,13 @@ Tempered fit_temperature(const PredictionTable& t, const std::vector<bool>& fini
   };
   auto finish = [&](double b) {
     const auto count = static_cast<double>(n);
-    const auto s = chunked_sums<1>(t.rows(), [&](int64_t i, std::array<double, 1>& sum) {
+    const auto s = chunked_sums<1>(t.size(), [&](int64_t i, std::array<double, 1>& sum) {
       if (finite[static_cast<size_t>(i)]) {
         sum[0] += row_nll(i, b);
       }
     });
     const double mean = s[0] / count;
-    const auto q = chunked_sums<1>(t.rows(), [&](int64_t i, std::array<double, 1>& sum) {
+    const auto q = chunked_sums<1>(t.size(), [&](int64_t i, std::array<double, 1>& sum) {
       if (finite[static_cast<size_t>(i)]) {
         const double d = row_nll(i, b) - mean;
         sum[0] += d * d;
@@ -167,68 +167,81 @@ bool metric_is_maximized(const std::string& name) { return find(name).maximize; 
 
 double Metrics::value(const std::string& name) const { return this->*find(name).value; }
 
-PredictionRows prediction_rows(const PredictionTable& t) {
-  const auto n = static_cast<size_t>(t.rows());
-  const int64_t k = t.classes;
-  PredictionRows rows{std::vector<int64_t>(n), std::vector<int64_t>(n), std::vector<double>(n), std::vector<double>(n)};
-  at::parallel_for(0, t.rows(), kChunk, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) {
-      const auto r = static_cast<size_t>(i);
-      const float* z = t.logits.data() + i * k;
-      const int64_t y = t.target[r];
-      bool finite = true;
-      int64_t best = 0, rank = 0;
-      for (int64_t j = 0; j < k; ++j) {
-        finite = finite && std::isfinite(z[j]);
-        best = z[j] > z[best] ? j : best;
-        rank += z[j] > z[y] || (z[j] == z[y] && j < y) ? 1 : 0;
-      }
-      rows.pred[r] = best;
-      if (!finite) {
-        rows.rank[r] = k;
-        rows.loss[r] = std::numeric_limits<double>::infinity();
-        rows.confidence[r] = 0;
-        continue;
-      }
-      const Softmax p = softmax_of(z, k, 1);
-      rows.rank[r] = rank;
-      rows.loss[r] = p.log_sum - z[y];
-      rows.confidence[r] = std::exp(z[best] - p.log_sum);
-    }
-  });
-  return rows;
-}
+namespace {
 
-Metrics compute_metrics(const PredictionTable& t) {
+void check_table(const PredictionTable& t) {
   const int64_t k = t.classes;
   check(k >= 1, "metrics", "classes must be at least 1, got ", k);
   check(t.target.size() == t.index.size() && t.logits.size() == t.index.size() * static_cast<size_t>(k), "metrics",
         "index, target and logits must have the same rows, got ", t.index.size(), ", ", t.target.size(), " and ",
         t.logits.size() / static_cast<size_t>(k));
-  for (const int64_t y : t.target) {
+  for (const int32_t y : t.target) {
     check(y >= 0 && y < k, "metrics", "target must be in [0, ", k, "), got ", y);
   }
+}
+
+}  // namespace
+
+void fill_rows(PredictionTable& t) {
+  check_table(t);
+  const auto n = static_cast<size_t>(t.size());
+  const int64_t k = t.classes;
+  t.pred.resize(n);
+  t.rank.resize(n);
+  t.loss.resize(n);
+  t.confidence.resize(n);
+  at::parallel_for(0, t.size(), kChunk, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      const auto r = static_cast<size_t>(i);
+      const float* z = t.logits.data() + i * k;
+      const int64_t y = t.target[r];
+      bool finite = true;
+      int64_t best = 0;
+      int32_t rank = 0;
+      for (int64_t j = 0; j < k; ++j) {
+        finite = finite && std::isfinite(z[j]);
+        best = z[j] > z[best] ? j : best;
+        rank += z[j] > z[y] || (z[j] == z[y] && j < y) ? 1 : 0;
+      }
+      t.pred[r] = static_cast<int32_t>(best);
+      if (!finite) {
+        t.rank[r] = -1;
+        t.loss[r] = std::numeric_limits<double>::infinity();
+        t.confidence[r] = 0;
+        continue;
+      }
+      const Softmax p = softmax_of(z, k, 1);
+      t.rank[r] = rank;
+      t.loss[r] = p.log_sum - z[y];
+      t.confidence[r] = std::exp(z[best] - p.log_sum);
+    }
+  });
+}
+
+Metrics compute_metrics(const PredictionTable& t) {
+  check_table(t);
+  check(t.rank.size() == t.index.size(), "metrics", "rank must have ", t.index.size(), " rows, got ", t.rank.size());
+  const int64_t k = t.classes;
   Metrics m;
-  m.n = t.rows();
+  m.n = t.size();
   m.per_class.resize(static_cast<size_t>(k));
   m.confusion.assign(static_cast<size_t>(k * k), 0);
   if (m.n == 0) {
     return m;
   }
-  const PredictionRows rows = prediction_rows(t);
   std::vector<bool> finite(static_cast<size_t>(m.n));
   int64_t top1 = 0, top5 = 0;
   for (size_t i = 0; i < finite.size(); ++i) {
-    finite[i] = rows.rank[i] < k;
+    finite[i] = t.rank[i] >= 0;
     m.nonfinite += finite[i] ? 0 : 1;
-    top1 += rows.rank[i] < 1 ? 1 : 0;
-    top5 += rows.rank[i] < 5 && finite[i] ? 1 : 0;
+    top1 += t.rank[i] == 0 ? 1 : 0;
+    top5 += t.rank[i] < 5 && finite[i] ? 1 : 0;
     const auto y = static_cast<size_t>(t.target[i]);
     ++m.per_class[y].support;
     if (finite[i]) {
-      const auto p = static_cast<size_t>(rows.pred[i]);
+      const auto p = static_cast<size_t>(t.pred[i]);
       ++m.per_class[p].predicted;
-      m.per_class[y].correct += rows.rank[i] == 0 ? 1 : 0;
+      m.per_class[y].correct += t.rank[i] == 0 ? 1 : 0;
       ++m.confusion[y * static_cast<size_t>(k) + p];
     }
   }
@@ -264,7 +277,7 @@ Metrics compute_metrics(const PredictionTable& t) {
     if (!finite[r]) {
       return;
     }
-    sum[0] += rows.loss[r];
+    sum[0] += t.loss[r];
     const float* z = t.logits.data() + i * k;
     const double log_sum = softmax_of(z, k, 1).log_sum;
     for (int64_t j = 0; j < k; ++j) {
@@ -277,7 +290,7 @@ Metrics compute_metrics(const PredictionTable& t) {
   m.brier = sums[1] / count;
   const auto squares = chunked_sums<1>(m.n, [&](int64_t i, std::array<double, 1>& sum) {
     if (finite[static_cast<size_t>(i)]) {
-      const double d = rows.loss[static_cast<size_t>(i)] - m.loss;
+      const double d = t.loss[static_cast<size_t>(i)] - m.loss;
       sum[0] += d * d;
     }
   });
@@ -286,10 +299,10 @@ Metrics compute_metrics(const PredictionTable& t) {
   const auto bins = chunked_sums<2 * kBins>(m.n, [&](int64_t i, std::array<double, 2 * kBins>& sum) {
     const auto r = static_cast<size_t>(i);
     if (finite[r]) {
-      const double c = rows.confidence[r];
+      const double c = t.confidence[r];
       const double bin = std::ceil(c * static_cast<double>(kBins)) - 1;
       const auto b = static_cast<size_t>(std::clamp(bin, 0.0, static_cast<double>(kBins - 1)));
-      sum[b] += (rows.rank[r] == 0 ? 1.0 : 0.0) - c;
+      sum[b] += (t.rank[r] == 0 ? 1.0 : 0.0) - c;
     }
   });
   for (size_t b = 0; b < kBins; ++b) {

@@ -6,17 +6,9 @@
 #include <string>
 #include <vector>
 
+#include <ballast/io/prediction_file.h>
+
 namespace ballast {
-
-/// Predictions of one split: one row a sample, sorted by index; the logits row-major.
-struct PredictionTable {
-  int64_t classes = 0;
-  std::vector<int64_t> index;      ///< sample id
-  std::vector<int64_t> target;
-  std::vector<float> logits;       ///< rows * classes
-
-  int64_t rows() const { return static_cast<int64_t>(index.size()); }
-};
 
 /// Metrics of one class. Without a sample of the class (support 0) or a prediction of it, the ratios are 0.
 struct ClassMetrics {
@@ -53,14 +45,13 @@ const std::vector<std::string>& metric_names();
 /// Errors: std::invalid_argument for an unknown name.
 bool metric_is_maximized(const std::string& name);
 
-/// Per-row values of a table.
-struct PredictionRows {
-  std::vector<int64_t> pred, rank;
-  std::vector<double> loss, confidence;
-};
-PredictionRows prediction_rows(const PredictionTable& table);
+/// Fills pred, rank, loss and confidence of a table from its logits and targets. A row with a non-finite logit gets rank
+/// -1, loss inf and confidence 0.
+/// Errors: std::invalid_argument if the table's sizes disagree or a target is out of range.
+void fill_rows(PredictionTable& table);
 
-/// Errors: std::invalid_argument if the table's sizes disagree or a target is out of range. An empty table gives n = 0.
+/// Needs index, target, logits and what fill_rows fills. An empty table gives n = 0.
+/// Errors: std::invalid_argument if the table's sizes disagree or a target is out of range.
 Metrics compute_metrics(const PredictionTable& table);
 
 }  // namespace ballast

@@ -10,14 +10,15 @@
 namespace ballast {
 namespace {
 
-PredictionTable table(int64_t classes, std::vector<int64_t> target, std::vector<float> logits) {
+PredictionTable table(int64_t classes, const std::vector<int64_t>& target, std::vector<float> logits) {
   PredictionTable t;
   t.classes = classes;
-  t.target = std::move(target);
+  t.target.assign(target.begin(), target.end());
   for (size_t i = 0; i < t.target.size(); ++i) {
     t.index.push_back(static_cast<int64_t>(i));
   }
   t.logits = std::move(logits);
+  fill_rows(t);
   return t;
 }
 
@@ -50,9 +51,9 @@ TEST(Metrics, ByHand) {
 }
 
 TEST(Metrics, TiesCountLowerClassesFirst) {
-  const PredictionRows rows = prediction_rows(table(3, {0, 1, 2}, {1, 1, 1, 1, 1, 1, 1, 1, 1}));
-  EXPECT_EQ(rows.rank, (std::vector<int64_t>{0, 1, 2}));
-  EXPECT_EQ(rows.pred, (std::vector<int64_t>{0, 0, 0}));
+  const PredictionTable rows = table(3, {0, 1, 2}, {1, 1, 1, 1, 1, 1, 1, 1, 1});
+  EXPECT_EQ(rows.rank, (std::vector<int32_t>{0, 1, 2}));
+  EXPECT_EQ(rows.pred, (std::vector<int32_t>{0, 0, 0}));
 }
 
 TEST(Metrics, RowsWithNonFiniteLogitsAreWrongAndCountedApart) {
@@ -69,7 +70,7 @@ TEST(Metrics, LossAndAccuracyEqualLibTorchs) {
   const PredictionTable t = random_table(5000, 17, 1.0F);
   const Metrics m = compute_metrics(t);
   const torch::Tensor z = torch::tensor(t.logits).view({5000, 17}).to(torch::kDouble);
-  const torch::Tensor y = torch::tensor(t.target);
+  const torch::Tensor y = torch::tensor(std::vector<int64_t>(t.target.begin(), t.target.end()));
   EXPECT_NEAR(m.loss, torch::nn::functional::cross_entropy(z, y).item<double>(), 1e-12);
   EXPECT_EQ(m.top1, z.argmax(1).eq(y).to(torch::kDouble).mean().item<double>());
   const torch::Tensor top5 = std::get<1>(z.topk(5, 1)).eq(y.unsqueeze(1)).any(1);
@@ -88,7 +89,7 @@ TEST(Metrics, TemperatureIsTheMinimum) {
   const PredictionTable t = random_table(2000, 10, 3.0F);
   const Metrics m = compute_metrics(t);
   const torch::Tensor z = torch::tensor(t.logits).view({2000, 10}).to(torch::kDouble);
-  const torch::Tensor y = torch::tensor(t.target);
+  const torch::Tensor y = torch::tensor(std::vector<int64_t>(t.target.begin(), t.target.end()));
   for (const double factor : {0.99, 1.01}) {
     EXPECT_LT(m.nll_tempered, torch::nn::functional::cross_entropy(z / (m.temperature * factor), y).item<double>());
   }
