@@ -111,4 +111,10 @@ JsonValue parse_json(std::string_view text, std::string_view label, const JsonLi
 /// The shortest text that reads back to the same double ("0.1", "1e-07", "3"); "nan", "inf", "-inf".
 std::string shortest_text(double value);
 
+/// Appends a JSON string with its quotes; bytes that are not UTF-8 become U+FFFD.
+void append_json_string(std::string& out, std::string_view text);
+
+/// Whether text is UTF-8: no overlong forms, no surrogates, nothing above U+10FFFF.
+bool is_utf8(std::string_view text);
+
 }  // namespace ballast

@@ -82,6 +82,7 @@ class SafetensorsFile {
 
  private:
   SafetensorsFile() = default;
+  void index_names();
   std::string label_;
   SafetensorsHeader header_;
   std::map<std::string, size_t, std::less<>> by_name_;
