@@ -1,0 +1,185 @@
+#include <ballast/train/trainer.h>
+
+#include <algorithm>
+#include <charconv>
+#include <chrono>
+#include <cmath>
+
+#include <ATen/Functions.h>
+#include <torch/cuda.h>
+#include <torch/nn/module.h>
+
+#include <ballast/base/check.h>
+
+namespace ballast {
+namespace {
+
+std::vector<NamedParameter> named_parameters(const torch::nn::Module& module) {
+  std::vector<NamedParameter> all;
+  for (const auto& p : module.named_parameters()) {
+    all.push_back({p.key(), p.value()});
+  }
+  return all;
+}
+
+torch::Device device_of(const torch::nn::Module& module) {
+  const auto parameters = module.parameters();
+  check(!parameters.empty(), "trainer", "module must have parameters, got none");
+  return parameters.front().device();
+}
+
+class Stopwatch {
+ public:
+  double lap() {
+    const auto now = std::chrono::steady_clock::now();
+    const double seconds = std::chrono::duration<double>(now - last_).count();
+    last_ = now;
+    return seconds;
+  }
+
+ private:
+  std::chrono::steady_clock::time_point last_ = std::chrono::steady_clock::now();
+};
+
+}  // namespace
+
+Trainer::Trainer(torch::nn::Module& module, Forward forward, TrainerOptions options)
+    : module_(module),
+      forward_(std::move(forward)),
+      options_(std::move(options)),
+      optimizer_(named_parameters(module), options_.optimizer),
+      device_(device_of(module)) {
+  check(options_.total_steps >= 1, "trainer", "total_steps must be at least 1, got ", options_.total_steps);
+  check(options_.micro_batch >= 0, "trainer", "micro_batch must be >= 0, got ", options_.micro_batch);
+  check(options_.label_smoothing >= 0 && options_.label_smoothing <= 1, "trainer", "label_smoothing must be in [0, 1], got ",
+        options_.label_smoothing);
+  check(options_.clip == ClipMode::off || options_.clip_limit > 0, "trainer", "clip_limit must be > 0, got ",
+        options_.clip_limit);
+  check_lr_schedule(options_.schedule);
+  buffers_ = module.buffers();
+  for (const torch::Tensor& b : buffers_) {
+    saved_.push_back(b.detach().clone());
+  }
+}
+
+StepResult Trainer::step(const torch::Tensor& x, const torch::Tensor& y) {
+  const int64_t n = x.size(0);
+  check(y.dim() == 1 && y.size(0) == n, "trainer", "y must have one label for each of ", n, " samples, got ", y.numel());
+  StepResult result;
+  result.lr = lr_at(options_.schedule, t_, options_.total_steps);
+  const bool sgd = options_.optimizer.name == "sgd";
+  result.momentum = momentum_at(options_.schedule, t_, options_.total_steps,
+                                sgd ? options_.optimizer.momentum : options_.optimizer.beta1);
+  Stopwatch watch;
+  {
+    torch::NoGradGuard no_grad;
+    for (size_t i = 0; i < buffers_.size(); ++i) {
+      saved_[i].copy_(buffers_[i]);
+    }
+  }
+  const int64_t rows = options_.micro_batch == 0 ? n : std::min(n, options_.micro_batch);
+  const int64_t parts = (n + rows - 1) / rows;
+  for (int64_t m = 0; m < parts; ++m) {
+    // Parts of nearly equal size: a part of one would have no batch statistics.
+    const int64_t begin = m * n / parts;
+    const int64_t end = (m + 1) * n / parts;
+    torch::Tensor part = parts == 1 ? x : x.slice(0, begin, end);
+    torch::Tensor target = parts == 1 ? y : y.slice(0, begin, end);
+    if (!device_.is_cpu()) {
+      part = part.to(device_, /*non_blocking=*/true);
+      target = target.to(device_, /*non_blocking=*/true);
+    }
+    const torch::Tensor logits = forward_(part);
+    const torch::Tensor loss =
+        at::cross_entropy_loss(logits, target, {}, at::Reduction::Sum, -100, options_.label_smoothing)
+            .div(static_cast<double>(n));
+    result.loss += loss.item<double>();
+    result.forward += watch.lap();
+    loss.backward();
+    result.backward += watch.lap();
+  }
+  result.gradient_norm = optimizer_.gradient_norm();
+  if (!std::isfinite(result.loss) || !std::isfinite(result.gradient_norm)) {
+    torch::NoGradGuard no_grad;
+    for (size_t i = 0; i < buffers_.size(); ++i) {
+      buffers_[i].copy_(saved_[i]);
+    }
+    optimizer_.zero_grad();
+    result.finite = false;
+    return result;
+  }
+  double scale = 1;
+  if (options_.clip == ClipMode::norm) {
+    scale = std::min(1.0, options_.clip_limit / (result.gradient_norm + 1e-6));
+    result.clipped = scale < 1;
+  } else if (options_.clip == ClipMode::value) {
+    optimizer_.clip_values(options_.clip_limit);
+    result.clipped = result.gradient_norm > options_.clip_limit;
+  }
+  const bool cycles = options_.schedule.name == LrScheduleName::one_cycle;
+  optimizer_.step(result.lr, scale, cycles ? std::optional<double>(result.momentum) : std::nullopt);
+  optimizer_.zero_grad();
+  ++t_;
+  result.optimizer = watch.lap();
+  return result;
+}
+
+void to_channels_last(torch::nn::Module& module) {
+  torch::NoGradGuard no_grad;
+  for (torch::Tensor& p : module.parameters()) {
+    if (p.dim() == 4) {
+      p.set_data(p.contiguous(torch::MemoryFormat::ChannelsLast));
+    }
+  }
+}
+
+WeightsCopy::WeightsCopy(const torch::nn::Module& module) {
+  torch::NoGradGuard no_grad;
+  for (const torch::Tensor& p : module.parameters()) {
+    tensors_.push_back(p.detach().clone());
+  }
+  for (const torch::Tensor& b : module.buffers()) {
+    tensors_.push_back(b.detach().clone());
+  }
+}
+
+void WeightsCopy::restore(torch::nn::Module& module) const {
+  torch::NoGradGuard no_grad;
+  std::vector<torch::Tensor> all = module.parameters();
+  const std::vector<torch::Tensor> buffers = module.buffers();
+  all.insert(all.end(), buffers.begin(), buffers.end());
+  check(all.size() == tensors_.size(), "trainer", "module must have ", tensors_.size(), " tensors, got ", all.size());
+  for (size_t i = 0; i < all.size(); ++i) {
+    all[i].copy_(tensors_[i]);
+  }
+}
+
+bool WeightsCopy::finite() const {
+  return std::all_of(tensors_.begin(), tensors_.end(), [](const torch::Tensor& t) {
+    return !t.is_floating_point() || torch::isfinite(t).all().item<bool>();
+  });
+}
+
+torch::Device find_device(const std::string& name) {
+  const auto count = static_cast<int64_t>(torch::cuda::device_count());
+  if (name == "cpu") {
+    return torch::kCPU;
+  }
+  if (name == "auto") {
+    return count > 0 ? torch::Device(torch::kCUDA, 0) : torch::Device(torch::kCPU);
+  }
+  int64_t index = 0;
+  bool known = name == "cuda";
+  if (name.rfind("cuda:", 0) == 0) {
+    const char* end = name.data() + name.size();
+    const auto [stop, error] = std::from_chars(name.data() + 5, end, index);
+    known = error == std::errc() && stop == end && index >= 0;
+  }
+  check(known, "device", "name must be auto, cpu, cuda or cuda:N, got \"", name, "\"");
+  check(index < count, "device", name, " must be a device of this machine, got ",
+        count == 0 ? std::string("no CUDA device that this LibTorch can use") : std::to_string(count) + " CUDA device(s)",
+        "; --device cpu runs here");
+  return {torch::kCUDA, static_cast<c10::DeviceIndex>(index)};
+}
+
+}  // namespace ballast

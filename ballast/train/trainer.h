@@ -1,0 +1,104 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <torch/types.h>
+
+#include <ballast/control/lr_schedule.h>
+#include <ballast/train/optimizer.h>
+
+namespace torch::nn {
+class Module;
+}
+
+namespace ballast {
+
+/// How gradients are limited before the update; non-finite ones never reach it.
+enum class ClipMode {
+  off,
+  norm,   ///< g *= min(1, c / (norm + 1e-6)), over all parameters
+  value,  ///< g = clamp(g, -c, c)
+};
+
+/// Options of Trainer.
+struct TrainerOptions {
+  OptimizerOptions optimizer;
+  LrScheduleOptions schedule;
+  /// T, steps of the whole run.
+  int64_t total_steps = 1;
+  /// Rows of a forward and backward pass; 0: the whole step. Saves memory, changes only what normalization sees.
+  int64_t micro_batch = 0;
+  double label_smoothing = 0;
+  ClipMode clip = ClipMode::off;
+  double clip_limit = 1;
+};
+
+/// What one step did. Times in seconds.
+struct StepResult {
+  bool finite = true;        ///< false: nothing was updated, buffers are as before the step
+  double loss = 0;           ///< mean over the samples, smoothing included
+  double gradient_norm = 0;  ///< before clipping
+  bool clipped = false;
+  double lr = 0, momentum = 0;
+  double forward = 0, backward = 0, optimizer = 0;
+};
+
+/// Trains a module, a step at a time.
+///
+/// A step of n samples is cut into micro-batches; each summed loss is divided by the step's own n, so that a last step of
+/// fewer samples is weighted right. Learning rate and momentum are functions of the step's number. If the loss or the
+/// norm of the gradient is not finite, nothing is updated and the module's buffers (running statistics) are put back.
+///
+/// Layout   x keeps its memory format; give channels_last batches to modules in channels_last (see to_channels_last).
+/// Errors   std::invalid_argument: options out of range, labels that are not one per sample.
+class Trainer {
+ public:
+  using Forward = std::function<torch::Tensor(const torch::Tensor&)>;
+  Trainer(torch::nn::Module& module, Forward forward, TrainerOptions options);
+
+  /// x: (n, ...), n >= 1; y: (n) int64. Both on the module's device or on the CPU.
+  StepResult step(const torch::Tensor& x, const torch::Tensor& y);
+
+  /// Steps done; the next one has this number.
+  int64_t steps() const { return t_; }
+  const Optimizer& optimizer() const { return optimizer_; }
+
+ private:
+  torch::nn::Module& module_;
+  Forward forward_;
+  TrainerOptions options_;
+  Optimizer optimizer_;
+  std::vector<torch::Tensor> buffers_, saved_;
+  torch::Device device_;
+  int64_t t_ = 0;
+};
+
+/// Converts the 4-D parameters of a module to channels_last, keeping their values.
+void to_channels_last(torch::nn::Module& module);
+
+/// All parameters and buffers of a module, by name: what has to be kept to come back to a moment of training.
+class WeightsCopy {
+ public:
+  WeightsCopy() = default;
+  explicit WeightsCopy(const torch::nn::Module& module);
+  bool empty() const { return tensors_.empty(); }
+  /// Copies back into the same module (or one of equal structure).
+  void restore(torch::nn::Module& module) const;
+  /// False if a floating-point value is NaN or infinite.
+  bool finite() const;
+
+ private:
+  std::vector<torch::Tensor> tensors_;
+};
+
+/// The device that `auto`, `cpu`, `cuda` or `cuda:N` names.
+/// Errors: std::invalid_argument if it is not there: `[device] cuda:1 must be a device of this machine, got 1 CUDA
+/// device`.
+torch::Device find_device(const std::string& name);
+
+}  // namespace ballast

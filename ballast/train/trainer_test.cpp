@@ -1,0 +1,206 @@
+#include <ballast/train/trainer.h>
+
+#include <cmath>
+#include <limits>
+
+#include <gtest/gtest.h>
+#include <torch/torch.h>
+
+namespace ballast {
+namespace {
+
+struct Net : torch::nn::Module {
+  explicit Net(bool norm = false) {
+    torch::manual_seed(3);
+    conv = register_module("conv", torch::nn::Conv2d(torch::nn::Conv2dOptions(2, 8, 3).padding(1)));
+    if (norm) {
+      bn = register_module("bn", torch::nn::BatchNorm2d(8));
+    }
+    fc = register_module("fc", torch::nn::Linear(8, 3));
+  }
+  torch::Tensor forward(const torch::Tensor& x) {
+    torch::Tensor h = conv(x);
+    if (bn) {
+      h = bn(h);
+    }
+    return fc(torch::relu(h).mean({2, 3}));
+  }
+  torch::nn::Conv2d conv{nullptr};
+  torch::nn::BatchNorm2d bn{nullptr};
+  torch::nn::Linear fc{nullptr};
+};
+
+struct Data {
+  torch::Tensor x, y;
+};
+Data data(int64_t n) {
+  torch::manual_seed(7);
+  Data d{torch::randn({n, 2, 6, 6}), torch::randint(3, {n})};
+  d.x.select(1, 0) += d.y.view({n, 1, 1}).to(torch::kFloat);
+  return d;
+}
+
+Trainer make(Net& net, TrainerOptions options) {
+  return Trainer(net, [&net](const torch::Tensor& x) { return net.forward(x); }, std::move(options));
+}
+
+TrainerOptions constant(double lr) {
+  TrainerOptions o;
+  o.schedule.name = LrScheduleName::constant;
+  o.schedule.lr = lr;
+  o.total_steps = 1000;
+  return o;
+}
+
+TEST(Trainer, LearnsAToyProblem) {
+  Net net(true);
+  Trainer trainer = make(net, constant(0.1));
+  const Data d = data(64);
+  double first = 0, last = 0;
+  for (int i = 0; i < 60; ++i) {
+    last = trainer.step(d.x, d.y).loss;
+    first = i == 0 ? last : first;
+  }
+  EXPECT_LT(last, 0.5 * first);
+  EXPECT_EQ(trainer.steps(), 60);
+}
+
+TEST(Trainer, AccumulationGivesTheGradientOfTheWholeStep) {
+  const Data d = data(13);  // 13 = 4 + 3 + 3 + 3 rows
+  std::vector<std::vector<torch::Tensor>> weights;
+  for (const int64_t micro : {0, 4, 5, 1}) {
+    Net net;
+    TrainerOptions o = constant(0.1);
+    o.micro_batch = micro;
+    Trainer trainer = make(net, o);
+    for (int i = 0; i < 3; ++i) {
+      trainer.step(d.x, d.y);
+    }
+    weights.push_back(net.parameters());
+  }
+  for (size_t w = 1; w < weights.size(); ++w) {
+    for (size_t i = 0; i < weights[0].size(); ++i) {
+      EXPECT_LE((weights[0][i] - weights[w][i]).abs().max().item<double>(), 2e-6);
+    }
+  }
+}
+
+TEST(Trainer, NonFiniteStepsChangeNothing) {
+  Net net(true);
+  Trainer trainer = make(net, constant(0.1));
+  Data d = data(16);
+  trainer.step(d.x, d.y);
+  const WeightsCopy before(net);
+  d.x[3][0][2][2] = std::numeric_limits<float>::quiet_NaN();
+  const StepResult result = trainer.step(d.x, d.y);
+  EXPECT_FALSE(result.finite);
+  EXPECT_FALSE(std::isfinite(result.loss));
+  EXPECT_EQ(trainer.steps(), 1);
+  EXPECT_TRUE(before.finite());
+  const WeightsCopy after(net);
+  EXPECT_TRUE(after.finite());
+  for (const torch::Tensor& b : net.buffers()) {
+    EXPECT_TRUE(torch::isfinite(b).all().item<bool>());
+  }
+}
+
+TEST(Trainer, ClippingByNormBoundsTheUpdate) {
+  Net net;
+  TrainerOptions o = constant(1.0);
+  o.optimizer.momentum = 0;
+  o.optimizer.weight_decay = 0;
+  o.clip = ClipMode::norm;
+  o.clip_limit = 1e-3;
+  const WeightsCopy before(net);
+  std::vector<torch::Tensor> start;
+  for (const torch::Tensor& p : net.parameters()) {
+    start.push_back(p.detach().clone());
+  }
+  Trainer trainer = make(net, o);
+  const Data d = data(16);
+  const StepResult r = trainer.step(d.x, d.y);
+  EXPECT_TRUE(r.clipped);
+  double sum = 0;
+  for (size_t i = 0; i < start.size(); ++i) {
+    sum += (net.parameters()[i] - start[i]).square().sum().item<double>();
+  }
+  EXPECT_NEAR(std::sqrt(sum), 1e-3, 2e-6);
+}
+
+TEST(Trainer, LossIsThatOfLibTorch) {
+  for (const double smoothing : {0.0, 0.1}) {
+    Net net;
+    TrainerOptions o = constant(0.1);
+    o.label_smoothing = smoothing;
+    o.micro_batch = 3;
+    const Data d = data(10);
+    const double expected = torch::nn::functional::cross_entropy(
+                                net.forward(d.x), d.y, torch::nn::functional::CrossEntropyFuncOptions().label_smoothing(smoothing))
+                                .item<double>();
+    Trainer trainer = make(net, o);
+    EXPECT_NEAR(trainer.step(d.x, d.y).loss, expected, 1e-6);
+  }
+}
+
+TEST(Trainer, ChannelsLastGivesTheSameResult) {
+  const Data d = data(16);
+  Net a;
+  Net b;
+  to_channels_last(b);
+  EXPECT_TRUE(b.conv->weight.is_contiguous(torch::MemoryFormat::ChannelsLast));
+  Trainer ta = make(a, constant(0.1));
+  Trainer tb = make(b, constant(0.1));
+  for (int i = 0; i < 5; ++i) {
+    ta.step(d.x, d.y);
+    tb.step(d.x.contiguous(torch::MemoryFormat::ChannelsLast), d.y);
+  }
+  EXPECT_LE((a.conv->weight - b.conv->weight).abs().max().item<double>(), 1e-5);
+}
+
+TEST(Trainer, FollowsTheScheduleAndItsMomentum) {
+  Net net;
+  TrainerOptions o;
+  o.schedule.name = LrScheduleName::one_cycle;
+  o.schedule.lr = 0.2;
+  o.total_steps = 10;
+  Trainer trainer = make(net, o);
+  const Data d = data(8);
+  for (int64_t t = 0; t < 10; ++t) {
+    const StepResult r = trainer.step(d.x, d.y);
+    EXPECT_EQ(r.lr, lr_at(o.schedule, t, 10));
+    EXPECT_EQ(r.momentum, momentum_at(o.schedule, t, 10, 0.9));
+  }
+}
+
+TEST(WeightsCopy, ComesBackToTheMoment) {
+  Net net(true);
+  Trainer trainer = make(net, constant(0.1));
+  const Data d = data(16);
+  trainer.step(d.x, d.y);
+  const WeightsCopy copy(net);
+  net.eval();
+  const torch::Tensor expected = net.forward(d.x);
+  net.train();
+  trainer.step(d.x, d.y);
+  copy.restore(net);
+  net.eval();
+  EXPECT_TRUE(torch::equal(net.forward(d.x), expected));
+}
+
+TEST(Device, NamesAreChecked) {
+  EXPECT_TRUE(find_device("cpu").is_cpu());
+  EXPECT_THROW(find_device("tpu"), std::invalid_argument);
+  EXPECT_THROW(find_device("cuda:x"), std::invalid_argument);
+  if (!torch::cuda::is_available()) {
+    try {
+      find_device("cuda:1");
+      FAIL();
+    } catch (const std::invalid_argument& e) {
+      EXPECT_STREQ(e.what(),
+                   "[device] cuda:1 must be a device of this machine, got no CUDA device that this LibTorch can use; --device cpu runs here");
+    }
+  }
+}
+
+}  // namespace
+}  // namespace ballast
