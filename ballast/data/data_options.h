@@ -1,0 +1,25 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+namespace ballast {
+
+/// Options of open_data.
+struct DataOptions {
+  /// A folder, a file of a set (IDX, CIFAR), or a known name: fashion-mnist.
+  std::string source = "fashion-mnist";
+  /// auto (by content), idx, cifar or folder.
+  std::string format = "auto";
+  /// Shares of `train`, in [0, 1), that become `val` and `test` where the source has no such part;
+  /// 0: none.
+  double split_val = 0.1;
+  double split_test = 0.1;
+  /// Use only so many training pictures, at least one of each class; classes keep their shares.
+  std::optional<int64_t> limit;
+  /// Labels of CIFAR-100: fine (100 classes) or coarse (20).
+  std::string cifar_labels = "fine";
+};
+
+}  // namespace ballast
