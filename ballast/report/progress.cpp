@@ -18,7 +18,7 @@ std::string clock(double seconds) {
     return "-";
   }
   auto s = static_cast<int64_t>(std::ceil(seconds));
-  auto two = [](int64_t v) { return std::string(v < 10 ? "0" : "").append(std::to_string(v)); };
+  auto two = [](int64_t v) { return (v < 10 ? std::string(1, '0') : std::string()).append(std::to_string(v)); };
   if (s < 3600) {
     return std::to_string(s / 60) + ":" + two(s % 60);
   }
