@@ -84,7 +84,7 @@ std::string Progress::bar(const ProgressNumbers& p) const {
   };
   std::string head = "epoch " + std::to_string(p.epoch) + "/" + std::to_string(p.epochs);
   if (!p.phase.empty()) {
-    head += " " + printable(p.phase);
+    head.append(1, ' ').append(printable(p.phase));
   }
   auto length = [&](int keep, int64_t bar_width) {
     int64_t n = display_width(head) + 1 + bar_width + 1 + display_width(count);

@@ -87,10 +87,11 @@ struct EventRow {
   std::string text;  ///< the message, or the rest of the row
 };
 
-/// A row of the layer table in model/config.json: `ballast.layers`.
-struct LayerRow {
-  std::string name;   ///< dotted, "layer1.0.conv1"; empty for the model itself
-  std::string type;   ///< "Conv2d"
+/// A row of the layer table in model/config.json, `ballast.layers`: each layer once, in the order of execution; the
+/// numbers of a layer are its own, so the sum over the rows is the model's.
+struct ModelLayer {
+  std::string name;   ///< dotted, "layer1.0.conv1"
+  std::string type;   ///< "conv 3x3"
   std::string shape;  ///< output, "(64, 32, 32)"
   int64_t params = 0;
   int64_t macs = 0;   ///< multiply-adds of one image
@@ -100,7 +101,8 @@ struct LayerRow {
 struct PredictionRow {
   int64_t index = 0;  ///< the sample's id in the data set
   int64_t target = 0, pred = 0;
-  int64_t rank = 0;   ///< of the target: 0 is right
+  int64_t rank = 0;   ///< of the target: 0 is right; -1: a logit was not finite
+  bool right() const { return rank == 0; }
   double loss = 0;
   double confidence = 0;  ///< probability of pred
 };
@@ -137,7 +139,7 @@ struct RunRecord {
   std::string command;  ///< to repeat the run; from env.json ("command"), or empty
 
   std::string architecture;  ///< model/config.json
-  std::vector<LayerRow> layers;
+  std::vector<ModelLayer> layers;
   int64_t params() const;
   int64_t macs() const;
 
@@ -151,9 +153,9 @@ struct RunRecord {
 
   /// Checks of a split, in order of steps.
   std::vector<const CheckRow*> checks_of(std::string_view split) const;
-  /// The metric that chose the best weights ("top1" unless stop.monitor says otherwise), and its direction.
+  /// The metric that chose the best weights (stop.monitor without its split), and whether larger is better.
   std::string monitor() const;
-  bool monitor_is_loss() const;
+  bool monitor_is_maximized() const;
   /// Best and last check of `val` (of the first split there is, without val); null if there is none.
   const CheckRow* best_check() const;
   const CheckRow* last_check() const;
