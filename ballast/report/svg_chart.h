@@ -32,10 +32,10 @@ struct ChartMark {
 struct LineChart {
   std::string id;       ///< unique in the page
   std::string title;
-  std::string summary;  ///< what the chart shows, in a sentence: read in its place
+  std::string summary = {};  ///< what the chart shows, in a sentence: read in its place
   std::string x_title = "epoch";
-  std::vector<ChartSeries> series;
-  std::vector<ChartMark> marks;
+  std::vector<ChartSeries> series = {};
+  std::vector<ChartMark> marks = {};
   bool percent = false;  ///< y are shares; shown times 100
   /// The lower end of the y axis is 0.
   bool from_zero = false;
