@@ -56,13 +56,14 @@
       return button;
     };
     const bar = document.createElement("div");
+    bar.className = "tools";
     const open = tool("Zoom", "Zoom");
     const closer = tool("Zoom in", "Zoom in");
     const further = tool("Zoom out", "Zoom out");
     const back = tool("Whole run", "Whole run");
     open.setAttribute("aria-expanded", "false");
     bar.append(open);
-    plot.before(bar);
+    figure.querySelector("figcaption").prepend(bar);
     let chart = null;
     let box = null;
     const hide = [plot, figure.querySelector(".legend"), figure.querySelector(".xtitle")].filter(Boolean);
@@ -79,9 +80,9 @@
       box = document.createElement("div");
       box.className = "zoom";
       hide.forEach((e) => (e.hidden = true));
-      bar.after(box);
+      plot.before(box);
       chart = build(figure, data, box);
-      bar.append(closer, further, back);
+      open.before(closer, further, back);
       open.textContent = "Close";
       open.setAttribute("aria-expanded", "true");
     };
