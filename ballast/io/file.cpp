@@ -103,7 +103,7 @@ Bytes read_whole(FileSystem& fs, const stdfs::path& path, uint64_t max_bytes) {
   const int opened = repeat_interrupted([&] { return fs.open(path, OpenMode::read); });
   if (opened < 0) fail_read(path, -opened);
   OpenFile file(fs, opened);
-  const int64_t size = fs.size(file.get());
+  const int64_t size = repeat_interrupted([&] { return fs.size(file.get()); });
   if (size < 0) fail_read(path, static_cast<int>(-size));
   check<DataError>(static_cast<uint64_t>(size) <= max_bytes, "file", "cannot read ", path.string(),
                    ": at most ", max_bytes, " bytes are allowed, got ", size);
@@ -413,7 +413,7 @@ AppendFile::AppendFile(FileSystem& fs, stdfs::path path) : fs_(fs), path_(std::m
   const int opened = repeat_interrupted([&] { return fs_.open(path_, OpenMode::update); });
   if (opened < 0) fail_storage("cannot write", path_, -opened, "open");
   OpenFile file(fs_, opened);
-  const int64_t size = fs_.size(opened);
+  const int64_t size = repeat_interrupted([&] { return fs_.size(opened); });
   if (size < 0) fail_storage("cannot write", path_, static_cast<int>(-size), "stat");
   const int synced = repeat_interrupted([&] { return fs_.fsync_dir(folder_of(path_)); });
   if (synced < 0) fail_storage("cannot write", path_, -synced, "fsync of the folder");
@@ -443,7 +443,7 @@ void AppendFile::flush_locked() {
   if (collected_.empty()) return;
   const int result = write_fully(fs_, file_, std::as_bytes(std::span(collected_)), written_);
   if (result < 0) {
-    fs_.truncate(file_, written_);
+    repeat_interrupted([&] { return fs_.truncate(file_, written_); });
     fail_storage("cannot write", path_, -result, "write");
   }
   written_ += collected_.size();
@@ -498,7 +498,7 @@ FileLock::FileLock(FileSystem& fs, const stdfs::path& path, std::string_view hol
   }
   if (locked < 0) fail_storage("cannot lock", path, -locked, "flock");
   const std::string line = std::string(holder) + "\n";
-  int result = fs.truncate(opened, 0);
+  int result = repeat_interrupted([&] { return fs.truncate(opened, 0); });
   if (result >= 0) result = write_fully(fs, opened, std::as_bytes(std::span(line)), 0);
   if (result < 0) fail_storage("cannot lock", path, -result, "write");
   file_ = opened;
@@ -515,7 +515,7 @@ MappedFile::MappedFile(const stdfs::path& path) {
   const int opened = repeat_interrupted([&] { return fs.open(path, OpenMode::read); });
   if (opened < 0) fail_read(path, -opened);
   OpenFile file(fs, opened);
-  const int64_t size = fs.size(opened);
+  const int64_t size = repeat_interrupted([&] { return fs.size(opened); });
   if (size < 0) fail_read(path, static_cast<int>(-size));
   if (size == 0) return;
   void* data = ::mmap(nullptr, static_cast<size_t>(size), PROT_READ, MAP_PRIVATE, opened, 0);
