@@ -23,7 +23,7 @@ struct LrScheduleOptions {
   /// step, multistep: factor of each stair; > 0.
   double gamma = 0.1;
   /// multistep: first step of each stair but the first, rising, counted from the end of the warm-up.
-  std::vector<int64_t> milestones;
+  std::vector<int64_t> milestones = {};
   /// poly: exponent; > 0.
   double power = 1.0;
   /// one_cycle: share of the steps in which the rate rises, in (0, 1); lr0/div at the start, lr0/(div*final_div) at the end.
