@@ -1,0 +1,38 @@
+#pragma once
+
+#include <ATen/Parallel.h>
+#include <torch/types.h>
+
+#include <algorithm>
+#include <array>
+#include <span>
+
+namespace ballast::detail {
+
+/// Writes t by element number (row-major, whatever its strides), in t's dtype: draw(first, out) computes the numbers
+/// first, first + 1, ... in double; put(value) converts one to the dtype's C++ type. Chunks are fixed, so no bit
+/// depends on the number of threads.
+template <class Draw>
+torch::Tensor fill_by_element(torch::Tensor t, const Draw& draw) {
+  torch::NoGradGuard no_grad;
+  if (t.numel() == 0) return t;
+  const bool direct = t.is_contiguous() && t.device().is_cpu();
+  torch::Tensor target = direct ? t : torch::empty(t.sizes(), t.options().device(torch::kCPU), at::MemoryFormat::Contiguous);
+  constexpr int64_t kChunk = 1024;
+  const int64_t n = target.numel(), chunks = (n + kChunk - 1) / kChunk;
+  AT_DISPATCH_FLOATING_TYPES_AND2(at::kHalf, at::kBFloat16, target.scalar_type(), "fill_by_element", [&] {
+    scalar_t* data = target.data_ptr<scalar_t>();
+    at::parallel_for(0, chunks, 8, [&](int64_t begin, int64_t end) {
+      std::array<double, kChunk> buffer;
+      for (int64_t c = begin; c < end; ++c) {
+        const int64_t first = c * kChunk, count = std::min(kChunk, n - first);
+        draw(static_cast<uint64_t>(first), std::span<double>(buffer.data(), static_cast<size_t>(count)));
+        for (int64_t i = 0; i < count; ++i) data[first + i] = static_cast<scalar_t>(buffer[static_cast<size_t>(i)]);
+      }
+    });
+  });
+  if (!direct) t.copy_(target);
+  return t;
+}
+
+}  // namespace ballast::detail
