@@ -9,8 +9,17 @@
 
 namespace ballast::detail {
 
+template <class T>
+T to_dtype(double x) {
+  if constexpr (sizeof(T) < 4) {
+    return static_cast<T>(static_cast<float>(x));
+  } else {
+    return static_cast<T>(x);
+  }
+}
+
 /// Writes t by element number (row-major, whatever its strides), in t's dtype: draw(first, out) computes the numbers
-/// first, first + 1, ... in double; put(value) converts one to the dtype's C++ type. Chunks are fixed, so no bit
+/// first, first + 1, ... in double. Chunks are fixed, so no bit
 /// depends on the number of threads.
 template <class Draw>
 torch::Tensor fill_by_element(torch::Tensor t, const Draw& draw) {
@@ -27,7 +36,7 @@ torch::Tensor fill_by_element(torch::Tensor t, const Draw& draw) {
       for (int64_t c = begin; c < end; ++c) {
         const int64_t first = c * kChunk, count = std::min(kChunk, n - first);
         draw(static_cast<uint64_t>(first), std::span<double>(buffer.data(), static_cast<size_t>(count)));
-        for (int64_t i = 0; i < count; ++i) data[first + i] = static_cast<scalar_t>(buffer[static_cast<size_t>(i)]);
+        for (int64_t i = 0; i < count; ++i) data[first + i] = to_dtype<scalar_t>(buffer[static_cast<size_t>(i)]);
       }
     });
   });

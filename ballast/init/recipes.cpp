@@ -270,7 +270,7 @@ RecipeReport init_model(torch::nn::Module& model, const RecipeOptions& options) 
   const Key key = options.key.fold_in("init");
   RecipeReport report;
   for (const Item& item : items) {
-    RecipeRow row{.name = item.name};
+    RecipeRow row{item.name, "", false};
     bool in_branch = false, ends_branch = false, last_norm = false;
     for (const Branch& branch : branches) {
       in_branch = in_branch || is_one_of(item.value, branch.weights);

@@ -3,6 +3,8 @@
 #include <cmath>
 #include <limits>
 
+#include <ballast/init/fill.h>
+
 namespace ballast::detail {
 namespace {
 
@@ -30,7 +32,7 @@ struct Rounded {
 Rounded rounded(double x, torch::Dtype dtype) {
   Rounded r{};
   AT_DISPATCH_FLOATING_TYPES_AND2(at::kHalf, at::kBFloat16, dtype, "round", [&] {
-    r.nearest = static_cast<double>(static_cast<scalar_t>(x));
+    r.nearest = static_cast<double>(to_dtype<scalar_t>(x));
     r.below = neighbour<scalar_t>(r.nearest, false);
     r.above = neighbour<scalar_t>(r.nearest, true);
   });

@@ -1,0 +1,279 @@
+#include <ballast/models/model.h>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <ballast/init/catalog.h>
+#include <ballast/models/catalog.h>
+#include <ballast/norm/catalog.h>
+
+#include <set>
+
+namespace ballast {
+namespace {
+
+ModelOptions options_for(std::string name, int64_t channels, int64_t size, int64_t classes) {
+  return {.name = std::move(name), .in_channels = channels, .height = size, .width = size, .num_classes = classes};
+}
+
+int64_t count(const Model& model) {
+  int64_t n = 0;
+  for (const auto& p : model.parameters()) n += p.numel();
+  return n;
+}
+
+std::set<std::string> names_of(const Model& model) {
+  std::set<std::string> names;
+  for (const auto& p : model.named_parameters()) names.insert(p.key());
+  for (const auto& b : model.named_buffers()) names.insert(b.key());
+  return names;
+}
+
+std::string message_of(const std::function<void()>& f) {
+  try {
+    f();
+  } catch (const std::invalid_argument& e) {
+    return e.what();
+  }
+  return "nothing thrown";
+}
+
+std::string name_of(const ModelRow& row) {
+  return row.name == "resnet" ? "resnet:14" : std::string(row.name);
+}
+
+// Forward, loss, backward: every parameter gets a finite gradient.
+void expect_trains(Model& model, int64_t batch) {
+  const ModelOptions& o = model.options();
+  torch::Tensor x = torch::linspace(-1, 1, batch * o.in_channels * o.height * o.width)
+                        .reshape({batch, o.in_channels, o.height, o.width});
+  if (model.prefers_channels_last()) x = x.contiguous(torch::MemoryFormat::ChannelsLast);
+  const torch::Tensor before = x.clone();
+  model.train();
+  const torch::Tensor y = model.forward(x);
+  ASSERT_EQ(y.sizes(), (std::vector<int64_t>{batch, o.num_classes})) << o.name;
+  y.square().sum().backward();
+  for (const auto& p : model.named_parameters()) {
+    ASSERT_TRUE(p.value().grad().defined()) << o.name << ' ' << p.key();
+    ASSERT_TRUE(torch::isfinite(p.value().grad()).all().item<bool>()) << o.name << ' ' << p.key();
+  }
+  EXPECT_TRUE(torch::equal(x, before)) << o.name << " changed its input";
+}
+
+TEST(Models, ParameterCountsAreTheKnownOnes) {
+  const auto params = [](const char* name, int64_t channels, int64_t size, int64_t classes) {
+    return count(*make_model_to_load(options_for(name, channels, size, classes)));
+  };
+  EXPECT_EQ(params("resnet20", 3, 32, 10), 272'474);
+  EXPECT_EQ(params("resnet56", 3, 32, 10), 855'770);
+  EXPECT_EQ(params("resnet18", 3, 224, 1000), 11'689'512);
+  EXPECT_EQ(params("resnet34", 3, 224, 1000), 21'797'672);
+  EXPECT_EQ(params("resnet50", 3, 224, 1000), 25'557'032);
+  EXPECT_EQ(params("vit_tiny", 3, 224, 1000), 5'717'416);
+  EXPECT_EQ(params("lenet", 1, 28, 10), 61'706);
+  EXPECT_EQ(params("lenet", 3, 32, 10), 62'006);
+  EXPECT_EQ(params("wide_resnet:28x10", 3, 32, 10), 36'479'194);
+  EXPECT_EQ(params("mlp:1x100", 1, 28, 10), 784 * 100 + 100 + 1010);
+}
+
+TEST(Models, EveryRowRunsForwardAndBackward) {
+  for (const ModelRow& row : kModels) {
+    if (row.name == "resnet110" || row.name == "resnet50") continue;  // as resnet56, and below
+    const bool large = row.input[1] == 224 && row.name != "vit_tiny";
+    const auto model = make_model(options_for(name_of(row), row.input[0], large ? 40 : 16, 7), Key(1));
+    expect_trains(*model, 2);
+  }
+  expect_trains(*make_model(options_for("resnet50", 3, 40, 7), Key(1)), 2);
+}
+
+TEST(Models, OddSizesAndOneChannelRun) {
+  for (const char* name : {"mlp", "lenet", "plain_cnn", "resnet8", "resnet8_wide", "resnet18", "rnn:gru"}) {
+    ModelOptions o{.name = name, .in_channels = 2, .height = 33, .width = 47, .num_classes = 3};
+    expect_trains(*make_model(o, Key(2)), 3);
+  }
+  ModelOptions o{.name = "vit_tiny", .in_channels = 1, .height = 30, .width = 33, .num_classes = 3};
+  expect_trains(*make_model(o, Key(2)), 2);
+}
+
+TEST(Models, EveryNormActAndStartByNameTrainsOrIsRefusedInWords) {
+  for (const char* name : {"resnet8", "plain_cnn:3", "mlp:1x64", "wide_resnet:10x1", "lenet"}) {
+    for (const NormRow& norm : kNorms) {
+      for (std::string_view act : kActNames) {
+        ModelOptions o = options_for(name, 3, 16, 4);
+        o.norm = norm.name;
+        o.act = act;
+        const auto model = make_model(o, Key(3));
+        model->train();
+        // A 1x1 map has one position: that is refused by name.
+        if (norm.kind == NormKind::instance && (o.name == "mlp:1x64" || o.name == "lenet")) {
+          EXPECT_THAT(message_of([&] { model->forward(torch::randn({3, 3, 16, 16})); }),
+                      testing::HasSubstr("must"));
+          continue;
+        }
+        expect_trains(*model, 3);
+      }
+    }
+    for (const InitRow& init : kInits) {
+      ModelOptions o = options_for(name, 3, 16, 4);
+      o.init = std::string(init.name) + (init.number ? ":0.02" : "");
+      expect_trains(*make_model(o, Key(3)), 3);
+    }
+  }
+  for (const char* name : {"vit_tiny", "rnn:lstm:64", "rnn:plain:64", "rnn:gru:64"}) {
+    for (const NormRow& norm : kNorms) {
+      ModelOptions o = options_for(name, 1, 8, 4);
+      o.norm = norm.name;
+      const auto model = make_model(o, Key(3));
+      if (norm.kind == NormKind::instance && name[0] == 'r') continue;
+      expect_trains(*model, 3);
+    }
+    for (const InitRow& init : kInits) {
+      ModelOptions o = options_for(name, 1, 8, 4);
+      o.init = std::string(init.name) + (init.number ? ":0.02" : "");
+      expect_trains(*make_model(o, Key(3)), 2);
+    }
+  }
+}
+
+TEST(Models, StateDictNamesAreTorchvisions) {
+  const auto resnet18 = make_model_to_load(options_for("resnet18", 3, 224, 1000));
+  const std::set<std::string> names = names_of(*resnet18);
+  EXPECT_EQ(names.size(), 122u);
+  for (const char* name : {"conv1.weight", "bn1.running_var", "bn1.num_batches_tracked", "layer1.0.conv1.weight",
+                           "layer2.0.downsample.0.weight", "layer2.0.downsample.1.bias", "layer4.1.bn2.weight",
+                           "fc.weight", "fc.bias"}) {
+    EXPECT_TRUE(names.count(name)) << name;
+  }
+  EXPECT_FALSE(names.count("conv1.bias"));
+  const auto resnet50 = make_model_to_load(options_for("resnet50", 3, 224, 1000));
+  EXPECT_EQ(names_of(*resnet50).size(), 320u);
+  EXPECT_EQ(resnet50->named_parameters()["layer1.0.downsample.0.weight"].sizes(),
+            (std::vector<int64_t>{256, 64, 1, 1}));
+}
+
+TEST(Models, StateDictNamesAreTimms) {
+  const std::set<std::string> names = names_of(*make_model_to_load(options_for("vit_tiny", 3, 224, 1000)));
+  EXPECT_EQ(names.size(), 152u);
+  for (const char* name : {"cls_token", "pos_embed", "patch_embed.proj.weight", "blocks.0.norm1.weight",
+                           "blocks.11.attn.qkv.bias", "blocks.3.attn.proj.weight", "blocks.5.mlp.fc1.weight",
+                           "blocks.5.mlp.fc2.bias", "norm.weight", "head.bias"}) {
+    EXPECT_TRUE(names.count(name)) << name;
+  }
+}
+
+TEST(Models, WideResnet8HasTheStemOfItsPictures) {
+  const auto stem = [](int64_t size) {
+    auto model = make_model(options_for("resnet8_wide", 1, size, 10), Key(0));
+    model->eval();
+    return count(*model);
+  };
+  EXPECT_EQ(stem(28), stem(23));  // the stride changes no parameter
+  EXPECT_EQ(stem(28), 308'074);
+}
+
+TEST(Models, AResidualNetStartsWithBlocksThatAreTheIdentity) {
+  // zero_gamma: the first blocks of stage 1 pass the stem's output on unchanged, so the depth does not matter.
+  ModelOptions shallow = options_for("resnet8", 3, 16, 5), deep = options_for("resnet:20", 3, 16, 5);
+  const auto a = make_model(shallow, Key(4)), b = make_model(deep, Key(4));
+  for (const Branch& branch : b->branches()) EXPECT_EQ(branch.last_norm_weight.abs().max().item<float>(), 0);
+  a->eval(), b->eval();
+  const torch::Tensor x = torch::linspace(-2, 2, 3 * 256).reshape({1, 3, 16, 16});
+  torch::NoGradGuard no_grad;
+  EXPECT_TRUE(torch::allclose(a->forward(x), b->forward(x), 1e-5, 1e-6));
+}
+
+TEST(Models, SameKeySameBitsForAnyNumberOfThreads) {
+  const int before = at::get_num_threads();
+  std::vector<std::vector<torch::Tensor>> drawn;
+  for (int threads : {1, 2, 4}) {
+    at::set_num_threads(threads);
+    std::vector<torch::Tensor> values;
+    for (const char* name : {"resnet20", "vit_tiny", "rnn:lstm:64"}) {
+      for (const auto& p : make_model(options_for(name, 3, 32, 10), Key(5))->parameters()) values.push_back(p);
+    }
+    drawn.push_back(std::move(values));
+  }
+  at::set_num_threads(before);
+  for (size_t t = 1; t < drawn.size(); ++t) {
+    for (size_t i = 0; i < drawn[0].size(); ++i) ASSERT_TRUE(torch::equal(drawn[0][i], drawn[t][i]));
+  }
+}
+
+TEST(Models, OtherSeedsOtherValuesAndOtherLayersSameValues) {
+  const auto a = make_model(options_for("resnet8", 3, 32, 10), Key(1));
+  const auto b = make_model(options_for("resnet8", 3, 32, 10), Key(2));
+  const auto deeper = make_model(options_for("resnet20", 3, 32, 10), Key(1));
+  const char* name = "layer1.0.conv1.weight";
+  EXPECT_FALSE(torch::equal(a->named_parameters()[name], b->named_parameters()[name]));
+  EXPECT_TRUE(torch::equal(a->named_parameters()[name], deeper->named_parameters()[name]));
+}
+
+TEST(Models, BuildingNeverTouchesTheGlobalGenerator) {
+  torch::manual_seed(7);
+  const torch::Tensor untouched = torch::rand({4});
+  torch::manual_seed(7);
+  for (const char* name : {"resnet8", "vit_tiny", "rnn", "mlp", "lenet"}) {
+    make_model(options_for(name, 3, 32, 10), Key(1));
+  }
+  EXPECT_TRUE(torch::equal(torch::rand({4}), untouched));
+}
+
+TEST(Models, ACloneHasItsOwnEqualTensorsAndModes) {
+  const auto model = make_model(options_for("resnet8", 3, 16, 5), Key(1));
+  model->train();
+  model->forward(torch::randn({4, 3, 16, 16}));
+  model->eval();
+  model->named_parameters()["fc.bias"].set_requires_grad(false);
+  const auto copy = std::dynamic_pointer_cast<Model>(model->clone());
+  ASSERT_TRUE(copy);
+  EXPECT_EQ(copy->options(), model->options());
+  EXPECT_FALSE(copy->is_training());
+  EXPECT_FALSE(copy->named_parameters()["fc.bias"].requires_grad());
+  const torch::Tensor x = torch::randn({2, 3, 16, 16});
+  torch::NoGradGuard no_grad;
+  EXPECT_TRUE(torch::equal(copy->forward(x), model->forward(x)));
+  const torch::Tensor before = model->forward(x);
+  for (auto& p : copy->parameters()) p.add_(1);
+  EXPECT_TRUE(torch::equal(model->forward(x), before));
+  EXPECT_TRUE(torch::equal(model->named_buffers()["bn1.running_mean"], copy->named_buffers()["bn1.running_mean"]));
+}
+
+TEST(Models, ChannelsLastIsKeptToTheEnd) {
+  const auto model = make_model(options_for("resnet8", 3, 32, 10), Key(1));
+  model->to(torch::kDouble);
+  model->train();
+  const torch::Tensor x = torch::linspace(-1, 1, 2 * 3 * 32 * 32, torch::kDouble).reshape({2, 3, 32, 32});
+  const auto second = std::dynamic_pointer_cast<Model>(model->clone());
+  const torch::Tensor y = model->forward(x);
+  const torch::Tensor z = second->forward(x.contiguous(torch::MemoryFormat::ChannelsLast));
+  EXPECT_TRUE(torch::allclose(y, z, 1e-9, 1e-10));
+}
+
+TEST(Models, ErrorsNameWhatIsWrong) {
+  const auto make = [](ModelOptions o) { return message_of([&] { make_model(o, Key(0)); }); };
+  EXPECT_EQ(make({.name = "resnet19"}),
+            "[models] name must be a model that `list models` shows, got \"resnet19\"; did you mean \"resnet18\"?");
+  EXPECT_THAT(make({.name = "resnet44"}), testing::EndsWith("did you mean \"resnet:44\"?"));
+  EXPECT_EQ(make({.name = "resnet"}), "[models] resnet must be given a depth, as resnet:14, got \"resnet\"");
+  EXPECT_EQ(make({.name = "resnet:21"}), "[models] resnet's depth must be 6n + 2 (8, 14, 20, ...), got 21");
+  EXPECT_EQ(make({.name = "resnet18:2"}), "[models] resnet18 takes no size, got \"resnet18:2\"");
+  EXPECT_EQ(make({.num_classes = 0}), "[models] num_classes must be >= 1, got 0");
+  EXPECT_EQ(make({.name = "lenet", .height = 8, .width = 40}),
+            "[lenet] height and width must be at least 12, got 8x40");
+  EXPECT_EQ(make({.name = "resnet20", .norm = "group:5"}), "[group_norm] num_groups must divide channels, got 5 and 16");
+  EXPECT_THAT(make({.norm = "bacth"}), testing::EndsWith("got \"bacth\"; did you mean \"batch\"?"));
+  EXPECT_THAT(make({.init = "xaver"}), testing::EndsWith("got \"xaver\"; did you mean \"xavier\"?"));
+  EXPECT_THAT(make({.act = "rleu"}), testing::EndsWith("got \"rleu\"; did you mean \"relu\"?"));
+  EXPECT_EQ(make({.name = "rnn:lstm", .act = "relu"}), "[rnn] act of an lstm cell must be tanh, got relu");
+  EXPECT_THAT(make({.name = "vit_tiny", .height = 31, .width = 31}), testing::StartsWith("[vit_tiny] height and width"));
+
+  const auto model = make_model(options_for("resnet8", 3, 32, 10), Key(0));
+  EXPECT_EQ(message_of([&] { model->forward(torch::zeros({1, 1, 32, 32})); }),
+            "[resnet8] x must have shape (N, 3, height, width), got (1, 1, 32, 32)");
+  const auto mlp = make_model(options_for("mlp", 1, 28, 10), Key(0));
+  EXPECT_EQ(message_of([&] { mlp->forward(torch::zeros({1, 1, 27, 28})); }),
+            "[mlp] x must have shape (N, 1, 28, 28), got (1, 1, 27, 28)");
+}
+
+}  // namespace
+}  // namespace ballast
