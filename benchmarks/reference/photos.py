@@ -19,7 +19,7 @@ import recipe
 
 EPOCH_WORK = 25 * 3068 * 128 * 128  # pictures x pixels x epochs: ballast's rule, train/defaults.h
 
-args = recipe.arguments(__doc__, data="clothing-small", epochs=0, size=128, lr=0.1, weight_decay=5e-4, smoothing=0.1, batch_size=64,
+args = recipe.arguments(__doc__, data="clothing-small", epochs=0, size=128, lr=0.2, weight_decay=5e-4, smoothing=0.1, batch_size=128,
                         scale=0.25, workers=1)
 
 
