@@ -331,7 +331,7 @@ class Reader {
 
   void bad_table(std::string_view text) {
     with_csv(text, [&](auto&& cell) {
-      BadSample bad{cell("path"), cell("reason")};
+      UnreadableSample bad{cell("path"), cell("reason")};
       if (bad.path.empty()) {
         bad.path = "#" + cell("index");
       }

@@ -116,7 +116,7 @@ struct SplitRow {
 };
 
 /// A row of bad_samples.csv.
-struct BadSample {
+struct UnreadableSample {
   std::string path, reason;
 };
 
@@ -146,7 +146,7 @@ struct RunRecord {
   std::map<std::string, std::vector<PredictionRow>> predictions;  ///< by split
   std::map<std::string, int64_t> split_sizes;
   std::vector<SplitRow> split_rows;
-  std::vector<BadSample> bad_samples;
+  std::vector<UnreadableSample> bad_samples;
 
   std::vector<std::string> missing;   ///< files that are not there
   std::vector<std::string> problems;  ///< "metrics.jsonl:17: not JSON; the row is left out"
