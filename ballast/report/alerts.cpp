@@ -16,7 +16,7 @@ std::string epoch_text(double epoch) { return format_significant(epoch, 4); }
 
 class Finder {
  public:
-  Finder(const RunRecord& record, bool no_times) : r_(record), no_times_(no_times) {}
+  Finder(const RecordedRun& record, bool no_times) : r_(record), no_times_(no_times) {}
 
   std::vector<Alert> find() {
     how_it_ended();
@@ -348,13 +348,13 @@ class Finder {
     }
   }
 
-  const RunRecord& r_;
+  const RecordedRun& r_;
   bool no_times_;
   std::vector<Alert> alerts_;
 };
 
 }  // namespace
 
-std::vector<Alert> find_alerts(const RunRecord& record, bool no_times) { return Finder(record, no_times).find(); }
+std::vector<Alert> find_alerts(const RecordedRun& record, bool no_times) { return Finder(record, no_times).find(); }
 
 }  // namespace ballast

@@ -28,6 +28,6 @@ struct Alert {
 ///   note     still improving at the end; nothing gained in the second half; interrupted or out of time; confidence
 ///            that cannot be believed; few samples to measure with; unbalanced classes; training waits for data;
 ///            warnings of the run
-std::vector<Alert> find_alerts(const RunRecord& record, bool no_times = false);
+std::vector<Alert> find_alerts(const RecordedRun& record, bool no_times = false);
 
 }  // namespace ballast

@@ -231,16 +231,17 @@ inline void write_made_up_run(const std::filesystem::path& folder, const MadeUpR
   layer("layer2.0.downsample.0", "conv 1x1 /2", "[64,7,7]", 2048, 100352);
   layer("fc", "linear", "[10]", 1290, 1280);
   write("model/config.json", "{\"architecture\":\"resnet8_wide\",\"num_classes\":10,\"ballast\":{\"layers\":[" + layers + "]}}");
-  std::string split = "index,split,label,path\n";
+  std::string split = "id,path,role,label\n";
   for (int64_t i = 0; i < 3000; ++i) {
-    split += std::to_string(i) + (i % 10 == 3 ? ",val," : ",train,") + std::to_string(i % k) + ",\n";
+    split += std::to_string(i) + (i % 10 == 3 ? ",,val," : ",,train,") + std::to_string(i % k) + "\n";
   }
   for (int64_t i = 0; i < m.test_samples; ++i) {
-    split += std::to_string(60000 + i) + ",test," + std::to_string(i % k) + ",\"photos/test/" + std::to_string(i % k) + "/a long, quoted name " +
-             std::to_string(i) + ".jpg\"\n";
+    split += std::to_string(60000 + i) + ",\"photos/test/" + std::to_string(i % k) + "/a long, quoted name " + std::to_string(i) +
+             ".jpg\",test," + std::to_string(i % k) + "\n";
   }
   write("split.csv", split);
-  write("bad_samples.csv", "path,reason\nphotos/train/3/broken.jpg,truncated: ends after 1024 of 20480 bytes\n");
+  write("bad_samples.csv", "id,path,role,reason,detail,bytes,action,substitute_id\n"
+        "17,photos/train/3/broken.jpg,train,truncated,ends in row 311 of 480,1024,substitute,23\n");
 }
 
 /// The record of a folder with made-up pictures.

@@ -23,7 +23,7 @@ struct PagePicture {
 
 /// One run of a page: the record and the pictures that go with it.
 struct RunPage {
-  RunRecord record;
+  RecordedRun record;
   std::string predictions_split;         ///< the split the pictures come from: "test" or "val"
   std::vector<PagePicture> wrongest;     ///< most confident mistakes, worst first
   std::vector<PagePicture> uncertain;    ///< least certain, least first

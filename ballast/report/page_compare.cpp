@@ -9,7 +9,7 @@
 namespace ballast {
 namespace {
 
-const CheckRow* main_check(const RunRecord& r) { return r.test_check() ? r.test_check() : r.best_check(); }
+const CheckRow* main_check(const RecordedRun& r) { return r.test_check() ? r.test_check() : r.best_check(); }
 
 LineChart overlay(const std::vector<RunPage>& runs, const PageOptions& options, const std::string& id,
                   const std::string& title, const std::string& metric, bool share) {
@@ -115,16 +115,16 @@ void compare_runs(Html& h, const std::vector<RunPage>& runs, const PageOptions& 
     }
     h.close();
   };
-  line("model", [](const RunRecord& r) { return r.architecture.empty() ? r.config_text("model.name") : r.architecture; });
-  line("parameters", [](const RunRecord& r) { return r.params() > 0 ? format_count(r.params()) : "-"; });
-  line("epochs", [](const RunRecord& r) {
+  line("model", [](const RecordedRun& r) { return r.architecture.empty() ? r.config_text("model.name") : r.architecture; });
+  line("parameters", [](const RecordedRun& r) { return r.params() > 0 ? format_count(r.params()) : "-"; });
+  line("epochs", [](const RecordedRun& r) {
     const CheckRow* c = r.last_check();
     return c ? format_significant(c->epoch, 4) : std::string("-");
   });
-  line("seed", [](const RunRecord& r) { return r.facts.seed ? std::to_string(*r.facts.seed) : "-"; });
-  line("ended", [](const RunRecord& r) { return r.reason().empty() ? "-" : r.reason(); });
+  line("seed", [](const RecordedRun& r) { return r.facts.seed ? std::to_string(*r.facts.seed) : "-"; });
+  line("ended", [](const RecordedRun& r) { return r.reason().empty() ? "-" : r.reason(); });
   if (!options.no_times) {
-    line("time", [](const RunRecord& r) {
+    line("time", [](const RecordedRun& r) {
       double sum = 0;
       for (const TimingRow& t : r.timing) {
         for (double v : {t.data, t.forward, t.backward, t.optimizer, t.reduce, t.check, t.save}) {

@@ -44,7 +44,7 @@ std::string interval_text(const CheckRow& check, const std::string& metric) {
   return "95 %: " + format_significant(value - kZ95 * se, 4) + " to " + format_significant(value + kZ95 * se, 4);
 }
 
-double total_seconds(const RunRecord& r) {
+double total_seconds(const RecordedRun& r) {
   double sum = 0;
   bool any = false;
   for (const TimingRow& t : r.timing) {
@@ -932,7 +932,7 @@ class Sections {
 
   Html& h_;
   const RunPage& run_;
-  const RunRecord& r_;
+  const RecordedRun& r_;
   const PageOptions& options_;
   std::string prefix_;
   int level_;
@@ -980,7 +980,7 @@ bool depends_on_place(std::string_view key) {
   return false;
 }
 
-std::string run_title(const RunRecord& r, bool no_times) {
+std::string run_title(const RecordedRun& r, bool no_times) {
   if (!no_times && !r.name.empty()) {
     return r.name;
   }
@@ -1003,7 +1003,7 @@ std::string run_label(const std::vector<RunPage>& runs, size_t i, bool no_times)
   return same > 1 ? label + " (" + std::to_string(before + 1) + ")" : label;
 }
 
-std::string run_lead(const RunRecord& r, bool no_times) {
+std::string run_lead(const RecordedRun& r, bool no_times) {
   std::string model = r.architecture.empty() ? r.config_text("model.name") : r.architecture;
   std::string data = std::filesystem::path(r.config_text("data.source")).filename().string();
   std::string text = (model.empty() ? "A model" : model) + (data.empty() ? "" : " on " + data);
@@ -1018,14 +1018,14 @@ std::string run_lead(const RunRecord& r, bool no_times) {
   return text + ".";
 }
 
-bool steps_are_epochs(const RunRecord& r) { return r.facts.steps_per_epoch > 0; }
+bool steps_are_epochs(const RecordedRun& r) { return r.facts.steps_per_epoch > 0; }
 
-double epoch_of_step(const RunRecord& r, int64_t step) {
+double epoch_of_step(const RecordedRun& r, int64_t step) {
   return steps_are_epochs(r) ? static_cast<double>(step) / static_cast<double>(r.facts.steps_per_epoch)
                              : static_cast<double>(step);
 }
 
-std::vector<std::pair<double, double>> check_points(const RunRecord& r, const std::string& split,
+std::vector<std::pair<double, double>> check_points(const RecordedRun& r, const std::string& split,
                                                     const std::string& metric) {
   std::vector<std::pair<double, double>> points;
   for (const CheckRow* c : r.checks_of(split)) {

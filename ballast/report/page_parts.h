@@ -17,11 +17,11 @@ using PageEntries = std::vector<std::pair<std::string, std::string>>;  // anchor
 std::string base64(std::string_view bytes);
 
 /// "runs-3" or, without times, "fashion-mnist, resnet8_wide": folders of equal runs have different names.
-std::string run_title(const RunRecord& record, bool no_times);
+std::string run_title(const RecordedRun& record, bool no_times);
 /// A name for run i among several: its folder's, made unique.
 std::string run_label(const std::vector<RunPage>& runs, size_t i, bool no_times);
 /// One sentence under the title.
-std::string run_lead(const RunRecord& record, bool no_times);
+std::string run_lead(const RecordedRun& record, bool no_times);
 std::string comparison_lead(const std::vector<RunPage>& runs, const PageOptions& options);
 
 /// All sections of one run. Ids begin with `prefix`; headings with h<level>.
@@ -31,9 +31,9 @@ void run_sections(Html& h, const RunPage& run, const PageOptions& options, const
 void compare_runs(Html& h, const std::vector<RunPage>& runs, const PageOptions& options, PageEntries& entries);
 
 /// Training rows over epochs (over steps, where the length of an epoch is not known).
-double epoch_of_step(const RunRecord& record, int64_t step);
-bool steps_are_epochs(const RunRecord& record);
-std::vector<std::pair<double, double>> check_points(const RunRecord& record, const std::string& split,
+double epoch_of_step(const RecordedRun& record, int64_t step);
+bool steps_are_epochs(const RecordedRun& record);
+std::vector<std::pair<double, double>> check_points(const RecordedRun& record, const std::string& split,
                                                     const std::string& metric);
 
 /// "93.1 %", or "0.2134" for what is not a share.

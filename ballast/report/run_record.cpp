@@ -81,7 +81,7 @@ std::string rest_of(const JsonValue& row, const std::set<std::string_view>& know
 
 class Reader {
  public:
-  explicit Reader(RunRecord& record) : r_(record) {}
+  explicit Reader(RecordedRun& record) : r_(record) {}
 
   void read_all() {
     with_text("config.toml", [&](const std::string& text) {
@@ -189,7 +189,7 @@ class Reader {
 
   void check_row(const JsonValue& row) {
     static const std::set<std::string_view> kOwn = {"kind", "step", "epoch", "split", "per_class", "wait", "reference",
-                                                    "best", "improved", "ids"};
+                                                    "best", "improved", "ids", "n"};
     CheckRow c;
     c.step = integer_of(row, "step");
     c.epoch = row.number_or("epoch", kNone);
@@ -200,6 +200,9 @@ class Reader {
     c.improved = boolean_of(row, "improved");
     if (const JsonValue* ids = row.find("ids")) {
       c.samples = integer_of(*ids, "n");
+    }
+    if (c.samples == 0) {
+      c.samples = integer_of(row, "n");
     }
     for (const auto& [name, value] : row.members()) {
       if (!kOwn.contains(name) && value.is_number()) {
@@ -318,8 +321,11 @@ class Reader {
   void split_table(std::string_view text) {
     with_csv(text, [&](auto&& cell) {
       SplitRow row;
-      row.index = parse_integer(cell("index"), -1);
-      row.split = cell("split");
+      row.index = parse_integer(cell("id"), parse_integer(cell("index"), -1));
+      row.split = cell("role");
+      if (row.split.empty()) {
+        row.split = cell("split");
+      }
       row.label = parse_integer(cell("label"), -1);
       row.path = cell("path");
       if (!row.split.empty()) {
@@ -332,8 +338,11 @@ class Reader {
   void bad_table(std::string_view text) {
     with_csv(text, [&](auto&& cell) {
       UnreadableSample bad{cell("path"), cell("reason")};
+      if (std::string detail = cell("detail"); !detail.empty()) {
+        bad.reason += ": " + detail;
+      }
       if (bad.path.empty()) {
-        bad.path = "#" + cell("index");
+        bad.path = "#" + cell("id");
       }
       r_.bad_samples.push_back(std::move(bad));
     });
@@ -366,7 +375,7 @@ class Reader {
     }
   }
 
-  RunRecord& r_;
+  RecordedRun& r_;
   std::error_code ignored_;
 };
 
@@ -495,10 +504,10 @@ std::vector<std::vector<std::string>> parse_csv(std::string_view text) {
   return rows;
 }
 
-RunRecord read_run_record(const std::filesystem::path& folder) {
+RecordedRun read_run_record(const std::filesystem::path& folder) {
   std::error_code error;
   check<DataError>(fs::is_directory(folder, error), "run_record", "a run folder is required, got ", folder.string());
-  RunRecord record;
+  RecordedRun record;
   record.folder = folder;
   fs::path whole = fs::absolute(folder, error).lexically_normal();
   record.name = whole.has_filename() ? whole.filename().string() : whole.parent_path().filename().string();
@@ -506,7 +515,7 @@ RunRecord read_run_record(const std::filesystem::path& folder) {
   return record;
 }
 
-std::string RunRecord::config_text(std::string_view key) const {
+std::string RecordedRun::config_text(std::string_view key) const {
   for (const ConfigValue& value : config) {
     if (value.key == key) {
       std::string text = value.value;
@@ -519,7 +528,7 @@ std::string RunRecord::config_text(std::string_view key) const {
   return {};
 }
 
-int64_t RunRecord::params() const {
+int64_t RecordedRun::params() const {
   int64_t sum = 0;
   for (const ModelLayer& layer : layers) {
     sum += layer.params;
@@ -527,7 +536,7 @@ int64_t RunRecord::params() const {
   return sum;
 }
 
-int64_t RunRecord::macs() const {
+int64_t RecordedRun::macs() const {
   int64_t sum = 0;
   for (const ModelLayer& layer : layers) {
     sum += layer.macs;
@@ -535,7 +544,7 @@ int64_t RunRecord::macs() const {
   return sum;
 }
 
-std::vector<const CheckRow*> RunRecord::checks_of(std::string_view split) const {
+std::vector<const CheckRow*> RecordedRun::checks_of(std::string_view split) const {
   std::vector<const CheckRow*> rows;
   for (const CheckRow& c : checks) {
     if (c.split == split) {
@@ -546,7 +555,7 @@ std::vector<const CheckRow*> RunRecord::checks_of(std::string_view split) const 
   return rows;
 }
 
-std::string RunRecord::monitor() const {
+std::string RecordedRun::monitor() const {
   std::string text = config_text("stop.monitor");
   size_t slash = text.find('/');
   if (slash != std::string::npos) {
@@ -555,12 +564,12 @@ std::string RunRecord::monitor() const {
   return text.empty() ? "loss" : text;
 }
 
-bool RunRecord::monitor_is_maximized() const {
+bool RecordedRun::monitor_is_maximized() const {
   std::string metric = monitor();
   return metric == "top1" || metric == "top5" || metric == "balanced_acc";
 }
 
-const CheckRow* RunRecord::best_check() const {
+const CheckRow* RecordedRun::best_check() const {
   std::vector<const CheckRow*> rows = checks_of("val");
   const CheckRow* best = nullptr;
   std::string metric = monitor();
@@ -574,24 +583,24 @@ const CheckRow* RunRecord::best_check() const {
   return best || rows.empty() ? best : rows.back();
 }
 
-const CheckRow* RunRecord::last_check() const {
+const CheckRow* RecordedRun::last_check() const {
   std::vector<const CheckRow*> rows = checks_of("val");
   return rows.empty() ? nullptr : rows.back();
 }
 
-const CheckRow* RunRecord::test_check() const {
+const CheckRow* RecordedRun::test_check() const {
   std::vector<const CheckRow*> rows = checks_of("test");
   return rows.empty() ? nullptr : rows.back();
 }
 
-std::string RunRecord::class_name(int64_t label) const {
+std::string RecordedRun::class_name(int64_t label) const {
   if (label >= 0 && label < static_cast<int64_t>(facts.classes.size())) {
     return facts.classes[static_cast<size_t>(label)];
   }
   return std::to_string(label);
 }
 
-int64_t RunRecord::num_classes() const {
+int64_t RecordedRun::num_classes() const {
   auto n = static_cast<int64_t>(facts.classes.size());
   for (const CheckRow& c : checks) {
     n = std::max(n, static_cast<int64_t>(c.per_class.size()));
@@ -604,7 +613,7 @@ int64_t RunRecord::num_classes() const {
   return n;
 }
 
-std::string RunRecord::sample_name(int64_t index) const {
+std::string RecordedRun::sample_name(int64_t index) const {
   // Rows stand in order of their index as a rule.
   auto it = std::lower_bound(split_rows.begin(), split_rows.end(), index,
                              [](const SplitRow& row, int64_t i) { return row.index < i; });
@@ -617,7 +626,7 @@ std::string RunRecord::sample_name(int64_t index) const {
   return "#" + std::to_string(index);
 }
 
-std::string RunRecord::reason() const {
+std::string RecordedRun::reason() const {
   for (auto it = decisions.rbegin(); it != decisions.rend(); ++it) {
     if (it->what == "stop" || it->what == "end") {
       return it->reason;

@@ -107,11 +107,11 @@ struct PredictionRow {
   double confidence = 0;  ///< probability of pred
 };
 
-/// A row of split.csv; `path` is empty where samples have no names.
+/// A row of split.csv (id, path, role); `path` is empty where samples have no names.
 struct SplitRow {
   int64_t index = 0;
   std::string split;
-  int64_t label = -1;
+  int64_t label = -1;  ///< the file does not have it: room train fills it in from the data
   std::string path;
 };
 
@@ -120,7 +120,7 @@ struct UnreadableSample {
   std::string path, reason;
 };
 
-struct RunRecord {
+struct RecordedRun {
   std::filesystem::path folder;
   std::string name;  ///< the folder's last part
 
@@ -171,7 +171,7 @@ struct RunRecord {
 };
 
 /// Reads a run folder. Throws DataError only if `folder` is not a folder.
-RunRecord read_run_record(const std::filesystem::path& folder);
+RecordedRun read_run_record(const std::filesystem::path& folder);
 
 /// Rows of a config.toml as the program writes it, with the comment behind each value as its origin.
 std::vector<ConfigValue> parse_config_with_origins(std::string_view text, std::vector<std::string>* problems = nullptr);
