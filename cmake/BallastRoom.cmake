@@ -25,7 +25,7 @@ target_include_directories(ballast_core PUBLIC
 target_include_directories(ballast_core SYSTEM PRIVATE
   ${BALLAST_RANDOM123_INCLUDE} ${BALLAST_PROTOZERO_INCLUDE} ${BALLAST_TOML_INCLUDE})
 target_link_libraries(ballast_core PUBLIC Threads::Threads
-  PRIVATE PkgConfig::hwy JPEG::JPEG PNG::PNG ZLIB::ZLIB $<BUILD_INTERFACE:nlohmann_json::nlohmann_json>)
+  PRIVATE PkgConfig::hwy PkgConfig::webp JPEG::JPEG PNG::PNG ZLIB::ZLIB $<BUILD_INTERFACE:nlohmann_json::nlohmann_json>)
 ballast_warnings(ballast_core)
 
 # One target holds the precompiled header that all torch tests share.

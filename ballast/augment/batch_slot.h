@@ -19,12 +19,12 @@ std::string_view to_string(Layout layout);
 class BatchSlot {
  public:
   BatchSlot() = default;
-  BatchSlot(int64_t capacity, int32_t c, int32_t h, int32_t w, Layout layout) {
-    reset(capacity, c, h, w, layout);
+  BatchSlot(int64_t samples, int32_t channels, int32_t height, int32_t width, Layout order) {
+    reset(samples, channels, height, width, order);
   }
 
-  /// Room for `capacity` samples; n becomes capacity. Keeps its memory where that suffices. Pixels are unspecified.
-  void reset(int64_t capacity, int32_t c, int32_t h, int32_t w, Layout layout);
+  /// Room for `samples` samples, which n becomes. Keeps its memory where that suffices. Pixels are unspecified.
+  void reset(int64_t samples, int32_t channels, int32_t height, int32_t width, Layout order);
 
   /// Samples in this batch; at most `capacity`.
   int64_t n = 0;

@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -72,8 +73,8 @@ struct DecodeOptions {
   ///   CMYK, YCCK   as Pillow: n = 255 - K, R = n - md(C, n), md(a, b): t = ab + 128, (t + (t >> 8)) >> 8
   int32_t channels = 0;
   /// Nothing: the whole picture.
-  std::optional<Roi> roi;
-  DecodeLimits limits;
+  std::optional<Roi> roi = std::nullopt;
+  DecodeLimits limits = {};
   /// A JPEG without an end marker whose data end early: reject it (a property of the file, not of the region), or
   /// accept what is there.
   Truncated truncated = Truncated::reject;
@@ -101,6 +102,28 @@ ImageInfo read_info(std::span<const std::byte> file, const DecodeLimits& limits 
 /// Errors   DecodeError; std::invalid_argument if the options are wrong (a region outside the picture).
 Image decode(std::span<const std::byte> file, const DecodeOptions& options = {},
              DecodeReport* report = nullptr);
+
+/// Decoding in two steps: the header first, then a region chosen by it. Reused from file to file, it keeps the
+/// codec's state and memory. One per thread.
+///
+///   ImageInfo info = decoder.open(file);
+///   ImageView part = decoder.read({.channels = 3, .roi = choose(info)}, storage);
+class Decoder {
+ public:
+  Decoder();
+  ~Decoder();
+  Decoder(Decoder&&) noexcept;
+  Decoder& operator=(Decoder&&) noexcept;
+
+  /// As read_info. `file` must stay until read() is done.
+  ImageInfo open(std::span<const std::byte> file, const DecodeLimits& limits = {});
+  /// As decode_into, of the file that was opened last; once per open(). options.limits plays no part.
+  ImageView read(const DecodeOptions& options, Image& storage, DecodeReport* report = nullptr);
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
 
 /// As decode, into `storage`, which keeps its memory from call to call. The result is a part of `storage`
 /// (a JPEG's region is decoded on its block grid).
