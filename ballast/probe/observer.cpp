@@ -27,7 +27,7 @@ std::unique_ptr<at::ObserverContext> start(const at::RecordFunction& fn) {
     // Of a boxed call the operator's own values are the last ones of the stack.
     const auto inputs = fn.inputs();
     const size_t own = std::min<size_t>(fn.num_inputs(), inputs.size());
-    seen->inputs = inputs.slice(inputs.size() - own, own).vec();
+    seen->inputs.assign(inputs.end() - own, inputs.end());
   }
   return seen;
 }

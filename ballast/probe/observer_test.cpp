@@ -8,10 +8,11 @@ namespace {
 
 TEST(Observer, SeesOperatorsInOrderAndNotWhatTheyAreMadeOf) {
   const torch::Tensor x = torch::randn({2, 3, 8, 8}), w = torch::randn({4, 3, 3, 3}, torch::requires_grad());
+  const torch::Tensor v = torch::ones({5, 36});
   std::vector<std::string> names;
   std::vector<torch::Tensor> outputs;
   torch::Tensor y;
-  observe([&] { y = at::linear(at::conv2d(x, w, {}, 2).relu_().flatten(1), torch::ones({5, 36})); },
+  observe([&] { y = at::linear(at::conv2d(x, w, {}, {2, 2}).relu_().flatten(1), v); },
           [&](const ObservedOp& op) {
             names.push_back(op.name);
             outputs.push_back(op.outputs.at(0));
