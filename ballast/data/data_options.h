@@ -17,7 +17,7 @@ struct DataOptions {
   double split_val = 0.1;
   double split_test = 0.1;
   /// Use only so many training pictures, at least one of each class; classes keep their shares.
-  std::optional<int64_t> limit;
+  std::optional<int64_t> limit = std::nullopt;
   /// Labels of CIFAR-100: fine (100 classes) or coarse (20).
   std::string cifar_labels = "fine";
 };
