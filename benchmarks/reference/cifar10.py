@@ -11,7 +11,7 @@ from PIL import Image
 
 import recipe
 
-args = recipe.arguments(__doc__, data="cifar10-jpeg", epochs=10, lr=0.2, weight_decay=5e-4, smoothing=0.1, batch_size=128, pad=4, val=0.05)
+args = recipe.arguments(__doc__, data="cifar10-jpeg", epochs=10, lr=0.2, weight_decay=5e-4, smoothing=0.1, batch_size=128, pad=4, val=0.05, padding="constant")
 
 
 def folder(root):
@@ -22,19 +22,19 @@ def folder(root):
             with Image.open(os.path.join(root, name, file)) as picture:
                 raw += picture.convert("RGB").tobytes()
             labels.append(i)
-    return torch.frombuffer(raw, dtype=torch.uint8).view(-1, 32, 32, 3), torch.tensor(labels)
+    return torch.frombuffer(raw, dtype=torch.uint8).view(-1, 32, 32, 3).permute(0, 3, 1, 2), torch.tensor(labels)
 
 
 x, y = folder(os.path.join(args.data, "train"))
 test_x, test_y = folder(os.path.join(args.data, "test"))
 order = torch.randperm(len(x), generator=torch.Generator().manual_seed(args.seed + 1000))
 val, train = order[:round(args.val * len(x))], order[round(args.val * len(x)):]
-mean = x[train].float().mean((0, 1, 2)).view(3, 1, 1)
-std = x[train].float().std((0, 1, 2)).view(3, 1, 1)
+mean = x[train].float().mean((0, 2, 3)).view(3, 1, 1)
+std = x[train].float().std((0, 2, 3)).view(3, 1, 1)
 
 
 def normalize(u8):
-    return (u8.permute(0, 3, 1, 2).float() - mean) / std
+    return (u8.float() - mean) / std
 
 
 def batches(epoch):
@@ -42,7 +42,7 @@ def batches(epoch):
     shuffled = train[torch.randperm(len(train), generator=g)]
     for i in range(0, len(shuffled), args.batch_size):
         rows = shuffled[i:i + args.batch_size]
-        yield recipe.pad_crop_flip(normalize(x[rows]), args.pad, g), y[rows]
+        yield normalize(recipe.pad_crop_flip(x[rows], args.pad, g, args.padding)), y[rows]
 
 
 def plain(images, labels):

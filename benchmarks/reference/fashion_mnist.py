@@ -17,7 +17,7 @@ def idx(path, header):
 
 
 args = recipe.arguments(__doc__, data="/usr/share/datasets/fashion-mnist", epochs=20, lr=0.2, weight_decay=5e-4, smoothing=0.1,
-                        batch_size=128, pad=2, val=0.05, limit=0, schedule="one_cycle", pct=0.3)
+                        batch_size=128, pad=2, val=0.05, limit=0, schedule="one_cycle", pct=0.3, padding="constant")
 x = idx(args.data + "/train-images-idx3-ubyte.gz", 16).view(-1, 1, 28, 28)
 y = idx(args.data + "/train-labels-idx1-ubyte.gz", 8).long()
 test_x = idx(args.data + "/t10k-images-idx3-ubyte.gz", 16).view(-1, 1, 28, 28)
@@ -41,7 +41,7 @@ def batches(epoch):
     shuffled = train[torch.randperm(len(train), generator=g)]
     for i in range(0, len(shuffled), args.batch_size):
         rows = shuffled[i:i + args.batch_size]
-        yield recipe.pad_crop_flip(normalize(x[rows]), args.pad, g), y[rows]
+        yield normalize(recipe.pad_crop_flip(x[rows], args.pad, g, args.padding)), y[rows]
 
 
 def plain(images, labels):

@@ -93,10 +93,10 @@ def sgd(model, weight_decay, momentum=0.9):
     return torch.optim.SGD(groups, lr=0.1, momentum=momentum, nesterov=True)
 
 
-def pad_crop_flip(x, pad, generator):
-    """Random crop after zero padding, and horizontal flip, for a batch of normalized pictures (0 = the mean)."""
+def pad_crop_flip(x, pad, generator, mode="constant"):
+    """Random crop after padding (constant: black; or reflect) and horizontal flip, for a batch of 8-bit pictures (N, C, H, W)."""
     n, c, h, w = x.shape
-    x = F.pad(x, (pad, pad, pad, pad))
+    x = F.pad(x, (pad, pad, pad, pad)) if mode == "constant" else F.pad(x.float(), (pad, pad, pad, pad), mode=mode).byte()
     dy = torch.randint(0, 2 * pad + 1, (n,), generator=generator)
     dx = torch.randint(0, 2 * pad + 1, (n,), generator=generator)
     cols = torch.arange(w).expand(n, w)

@@ -1,0 +1,119 @@
+// A training step of ResNet-20 on 128 pictures of 3x32x32: `step/stock` is the loop that LibTorch's own documentation
+// teaches (torch::nn, torch::optim::SGD, NCHW), `step/ballast` is what `ballast train` runs without its loader.
+// The allocator of the second is process-wide and a benchmark that ran before would share it: run one per process, as
+// benchmarks/run does. BALLAST_BENCH_THREADS (2) sets LibTorch's threads for both.
+
+#include <cstdlib>
+#include <memory>
+
+#include <benchmark/benchmark.h>
+#include <torch/torch.h>
+
+#include <ballast/models/model.h>
+#include <ballast/train/allocator.h>
+#include <ballast/train/trainer.h>
+
+namespace {
+
+namespace nn = torch::nn;
+
+constexpr int64_t kBatch = 128;
+
+nn::Conv2d conv(int64_t in, int64_t out, int64_t kernel, int64_t stride) {
+  return nn::Conv2d(nn::Conv2dOptions(in, out, kernel).stride(stride).padding(kernel / 2).bias(false));
+}
+
+struct BlockImpl : nn::Module {
+  BlockImpl(int64_t in, int64_t out, int64_t stride)
+      : conv1(register_module("conv1", conv(in, out, 3, stride))),
+        conv2(register_module("conv2", conv(out, out, 3, 1))),
+        bn1(register_module("bn1", nn::BatchNorm2d(out))),
+        bn2(register_module("bn2", nn::BatchNorm2d(out))) {
+    if (stride != 1 || in != out) {
+      downsample = register_module("downsample", nn::Sequential(conv(in, out, 1, stride), nn::BatchNorm2d(out)));
+    }
+  }
+  torch::Tensor forward(const torch::Tensor& x) {
+    torch::Tensor y = bn2(conv2(torch::relu(bn1(conv1(x)))));
+    return torch::relu(y + (downsample ? downsample->forward(x) : x));
+  }
+  nn::Conv2d conv1, conv2;
+  nn::BatchNorm2d bn1, bn2;
+  nn::Sequential downsample{nullptr};
+};
+TORCH_MODULE(Block);
+
+struct StockResNet20Impl : nn::Module {
+  StockResNet20Impl() {
+    layers->push_back(conv(3, 16, 3, 1));
+    layers->push_back(nn::BatchNorm2d(16));
+    layers->push_back(nn::ReLU());
+    int64_t in = 16;
+    for (const int64_t width : {16, 32, 64}) {
+      for (int i = 0; i < 3; ++i) {
+        layers->push_back(Block(in, width, width > in ? 2 : 1));
+        in = width;
+      }
+    }
+    register_module("layers", layers);
+    register_module("fc", fc);
+  }
+  torch::Tensor forward(const torch::Tensor& x) { return fc(layers->forward(x).mean({2, 3})); }
+  nn::Sequential layers;
+  nn::Linear fc{64, 10};
+};
+TORCH_MODULE(StockResNet20);
+
+void set_threads() {
+  const char* threads = std::getenv("BALLAST_BENCH_THREADS");
+  torch::set_num_threads(threads != nullptr ? std::atoi(threads) : 2);
+}
+
+void stock(benchmark::State& state) {
+  set_threads();
+  torch::manual_seed(0);
+  StockResNet20 model;
+  torch::optim::SGD optimizer(model->parameters(),
+                              torch::optim::SGDOptions(0.1).momentum(0.9).nesterov(true).weight_decay(5e-4));
+  const torch::Tensor x = torch::randn({kBatch, 3, 32, 32}), y = torch::randint(0, 10, {kBatch}, torch::kLong);
+  const auto step = [&] {
+    optimizer.zero_grad();
+    torch::Tensor loss = nn::functional::cross_entropy(
+        model(x), y, nn::functional::CrossEntropyFuncOptions().label_smoothing(0.1));
+    loss.backward();
+    optimizer.step();
+    benchmark::DoNotOptimize(loss.item<float>());
+  };
+  for (int i = 0; i < 3; ++i) step();
+  for (auto _ : state) step();
+  state.SetItemsProcessed(state.iterations() * kBatch);
+}
+BENCHMARK(stock)->Name("step/stock")->UseRealTime()->Unit(benchmark::kMillisecond)->Iterations(20);
+
+void ballast_step(benchmark::State& state) {
+  ballast::install_caching_allocator();
+  set_threads();
+  ballast::ModelOptions options;
+  options.name = "resnet20";
+  options.num_classes = 10;
+  options.in_channels = 3;
+  options.height = options.width = 32;
+  const std::shared_ptr<ballast::Model> model = ballast::make_model(options, ballast::Key(0));
+  ballast::to_channels_last(*model);
+  model->train();
+  ballast::TrainerOptions trainer_options;
+  trainer_options.total_steps = 1'000'000;
+  trainer_options.label_smoothing = 0.1;
+  trainer_options.schedule.lr = 0.1;
+  ballast::Trainer trainer(*model, [&](const torch::Tensor& x) { return model->forward(x); }, trainer_options);
+  const torch::Tensor x = torch::randn({kBatch, 3, 32, 32}).contiguous(torch::MemoryFormat::ChannelsLast);
+  const torch::Tensor y = torch::randint(0, 10, {kBatch}, torch::kLong);
+  for (int i = 0; i < 3; ++i) trainer.step(x, y);
+  for (auto _ : state) {
+    if (!trainer.step(x, y).finite) state.SkipWithError("not finite");
+  }
+  state.SetItemsProcessed(state.iterations() * kBatch);
+}
+BENCHMARK(ballast_step)->Name("step/ballast")->UseRealTime()->Unit(benchmark::kMillisecond)->Iterations(20);
+
+}  // namespace
