@@ -3,6 +3,11 @@
 #include <charconv>
 #include <cmath>
 
+#include <ballast/base/act.h>
+#include <ballast/init/catalog.h>
+#include <ballast/models/catalog.h>
+#include <ballast/norm/catalog.h>
+
 namespace ballast {
 namespace {
 
@@ -32,6 +37,33 @@ std::string check_device(const std::string& text) {
   }
   return "must be auto, cpu or cuda:N, got \"" + text + "\"";
 }
+
+/// What `parse` throws for a name, as what is required; "auto" is always good.
+template <class Parse>
+std::string check_name(const std::string& text, const Parse& parse) {
+  if (text == "auto") {
+    return "";
+  }
+  try {
+    parse(text);
+    return "";
+  } catch (const std::invalid_argument& error) {
+    std::string what = error.what();
+    if (what.starts_with("[")) {
+      what = what.substr(what.find("] ") + 2);
+    }
+    for (const std::string_view name : {"name ", "norm ", "init ", "act "}) {
+      if (what.starts_with(std::string(name) + "must be")) {
+        return what.substr(name.size());
+      }
+    }
+    return "is wrong: " + what;
+  }
+}
+std::string check_model(const std::string& text) { return check_name(text, parse_model_name); }
+std::string check_norm(const std::string& text) { return check_name(text, parse_norm); }
+std::string check_init(const std::string& text) { return check_name(text, parse_init); }
+std::string check_act(const std::string& text) { return check_name(text, parse_act); }
 
 std::string check_milestone(const std::string& text) {
   try {
@@ -64,10 +96,10 @@ void describe(Visitor& visit, RunSection& o) {
 template <class Visitor>
 void describe(Visitor& visit, ModelSection& o) {
   visit("name", o.name, {.help = "model from `ballast list models`, with a size where it takes one: plain_cnn:30",
-                         .flags = "--model", .value_name = "NAME[:SIZE]"});
-  visit("norm", o.norm, {.help = "normalization from `ballast list norm`", .flags = "--norm", .value_name = "NAME"});
-  visit("init", o.init, {.help = "initial values from `ballast list init`", .flags = "--init", .value_name = "NAME"});
-  visit("act", o.act, {.help = "activation: relu, gelu, silu, ...", .flags = "--act", .value_name = "NAME"});
+                         .flags = "--model", .value_name = "NAME[:SIZE]", .check = check_model});
+  visit("norm", o.norm, {.help = "normalization from `ballast list norm`", .flags = "--norm", .value_name = "NAME", .check = check_norm});
+  visit("init", o.init, {.help = "initial values from `ballast list init`", .flags = "--init", .value_name = "NAME", .check = check_init});
+  visit("act", o.act, {.help = "activation: relu, gelu, silu, ...", .flags = "--act", .value_name = "NAME", .check = check_act});
 }
 
 template <class Visitor>
@@ -75,7 +107,9 @@ void describe(Visitor& visit, DataSection& o) {
   visit("source", o.source, {.help = "folder with a sub-folder per class (or train/val/test), IDX or CIFAR files, or fashion-mnist",
                              .flags = "--data --data-dir", .value_name = "PATH"});
   visit("format", o.format, {.help = "how to read the data; auto: by its content", .flags = "--data-format",
-                             .choices = "auto folder idx cifar10 cifar100"});
+                             .choices = "auto folder idx cifar"});
+  visit("cifar_labels", o.cifar_labels, {.help = "labels of CIFAR-100: 100 classes or 20", .flags = "--cifar-labels",
+                                         .choices = "fine coarse"});
   visit("image_size", o.image_size, {.help = "side of the model's input in pixels", .flags = "--image-size --img-size",
                                      .range = between(8, 4096)});
   visit("split.val", o.split_val, {.help = "share of train held back for validation if the data has no such part",

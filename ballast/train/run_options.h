@@ -35,7 +35,8 @@ struct ModelSection {
 
 struct DataSection {
   std::string source = "fashion-mnist";  ///< folder, file or known name
-  std::string format = "auto";
+  std::string format = "auto";           ///< auto, folder, idx, cifar
+  std::string cifar_labels = "fine";     ///< fine, coarse
   Auto<int64_t> image_size;              ///< side of the model's input, px
   double split_val = 0.1, split_test = 0.1;  ///< shares of `train` for roles that the source lacks
   std::optional<int64_t> limit;          ///< use only so many training pictures (stratified, keyed)

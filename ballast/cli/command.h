@@ -1,0 +1,84 @@
+#pragma once
+
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <ballast/base/options.h>
+
+#include "session.h"
+
+namespace ballast::cli {
+
+/// What a command's help says.
+struct CommandText {
+  std::string_view name;      ///< "train", "data check"
+  std::string_view summary;   ///< one line
+  std::string_view operands;  ///< "MODEL FILES...", or empty
+  std::string_view about;     ///< paragraphs
+  /// A comment and a command line each.
+  std::vector<std::pair<std::string_view, std::string_view>> examples;
+};
+
+/// A value given by a flag: applied after the configuration files and the environment.
+struct FlagValue {
+  std::string flag;   ///< as shown: "--lr"
+  std::string key;    ///< "optim.lr"
+  std::string value;
+};
+
+/// What stood behind the command's name.
+struct Arguments {
+  std::vector<std::string> operands;
+  std::vector<FlagValue> flags;   ///< of sections(), not yet applied
+};
+
+/// A subcommand. One file each.
+class Command {
+ public:
+  Command() = default;
+  Command(const Command&) = delete;
+  Command& operator=(const Command&) = delete;
+  virtual ~Command() = default;
+
+  virtual CommandText text() const = 0;
+  /// Own flags; filled in from the command line before run().
+  virtual OptionTable& own() { return own_; }
+  /// Keys of a run, each also the flag --section.key; null if the command has none.
+  virtual OptionTable* sections() { return nullptr; }
+  /// Whether the own flags are given as they are, or a foreign spelling that is refused: a remedy, or "".
+  virtual std::string foreign(std::string_view) const { return ""; }
+  /// Number of operands, at least and at most.
+  virtual std::pair<size_t, size_t> operands() const { return {0, 0}; }
+  /// Returns the exit code; throws as the library does.
+  virtual int run(const Session& session, const Arguments& arguments) = 0;
+
+ protected:
+  OptionTable own_;
+};
+
+/// Constructors of all commands, in the order of help. A name may have two words: "data check".
+struct CommandEntry {
+  std::string_view name;
+  std::unique_ptr<Command> (*make)();
+};
+const std::vector<CommandEntry>& command_catalog();
+
+std::unique_ptr<Command> make_train_command();
+std::unique_ptr<Command> make_eval_command();
+std::unique_ptr<Command> make_predict_command();
+std::unique_ptr<Command> make_list_command();
+std::unique_ptr<Command> make_inspect_command();
+std::unique_ptr<Command> make_data_check_command();
+std::unique_ptr<Command> make_report_command();
+std::unique_ptr<Command> make_config_command();
+std::unique_ptr<Command> make_bench_command();
+std::unique_ptr<Command> make_doctor_command();
+std::unique_ptr<Command> make_completion_command();
+std::unique_ptr<Command> make_version_command();
+
+/// Throws OptionError with one problem, without a place.
+[[noreturn]] void usage_error(std::string text);
+
+}  // namespace ballast::cli

@@ -1,0 +1,87 @@
+#include <filesystem>
+
+#include <ballast/base/check.h>
+
+#include "command.h"
+#include "requests.h"
+#include "torch_side.h"
+
+namespace ballast::cli {
+
+/// Throws DataError unless `path` is there.
+void check_model_path(const std::string& path);
+
+namespace {
+
+struct EvalFlags {
+  std::string split = "test";
+  int64_t batch_size = 256;
+  double temperature = 1;
+  std::string predictions;
+  std::string device = "auto";
+  Auto<int64_t> threads;
+  Auto<int64_t> workers;
+};
+template <class Visitor>
+void describe(Visitor& visit, EvalFlags& o) {
+  visit("split", o.split, {.help = "part of the data", .flags = "--split", .choices = "train val test"});
+  visit("batch_size", o.batch_size, {.help = "pictures at once", .flags = "-b --batch-size", .range = between(1, 1e6)});
+  visit("temperature", o.temperature, {.help = "logits are divided by it", .flags = "--temperature", .range = above(0)});
+  visit("predictions", o.predictions, {.help = "write every prediction into this safetensors file",
+                                       .flags = "--predictions", .value_name = "FILE"});
+  visit("device", o.device, {.help = "auto, cpu or cuda:N", .flags = "--device", .value_name = "DEVICE"});
+  visit("threads", o.threads, {.help = "threads that compute", .flags = "--threads", .range = between(1, 4096)});
+  visit("workers", o.workers, {.help = "threads that decode", .flags = "-j --workers", .range = between(0, 4096)});
+}
+
+class EvalCommand : public Command {
+ public:
+  EvalCommand() { own_.add("eval", flags_); }
+  CommandText text() const override {
+    return {
+        .name = "eval",
+        .summary = "metrics of a trained model on a part of its data or on other data",
+        .operands = "MODEL [DATA]",
+        .about = "MODEL is a run's folder, a model folder (model.safetensors and config.json) or a weights file with "
+                 "its config.json beside it. DATA is a folder or file as `train --data` takes it; without it, the data "
+                 "of the run itself. Each picture counts once; unreadable ones are left out and counted.",
+        .examples =
+            {
+                {"the test part of a run's own data", "ballast eval runs/photos-resnet18-1"},
+                {"other data", "ballast eval runs/photos-resnet18-1 more-photos/ --split test"},
+                {"as JSON, with every prediction kept", "ballast eval RUN --json --predictions predictions.safetensors"},
+            },
+    };
+  }
+  std::pair<size_t, size_t> operands() const override { return {1, 2}; }
+  int run(const Session& session, const Arguments& arguments) override {
+    check_model_path(arguments.operands[0]);
+    EvalRequest request;
+    request.options = {.model = arguments.operands[0],
+                       .data = arguments.operands.size() > 1 ? arguments.operands[1] : "",
+                       .split = flags_.split,
+                       .batch_size = flags_.batch_size,
+                       .threads = static_cast<int>(flags_.threads.value_or(0)),
+                       .workers = static_cast<int>(flags_.workers.value_or(-1)),
+                       .device = flags_.device,
+                       .temperature = flags_.temperature,
+                       .predictions = flags_.predictions};
+    return load_torch_side(flags_.threads.value_or(0)).eval(session, request);
+  }
+
+ private:
+  EvalFlags flags_;
+};
+
+}  // namespace
+
+void check_model_path(const std::string& path) {
+  std::error_code error;
+  if (!std::filesystem::exists(path, error)) {
+    throw DataError(path + ": no such run, model folder or weights file");
+  }
+}
+
+std::unique_ptr<Command> make_eval_command() { return std::make_unique<EvalCommand>(); }
+
+}  // namespace ballast::cli

@@ -1,0 +1,127 @@
+#include <unistd.h>
+
+#include <cstdlib>
+#include <cstring>
+#include <filesystem>
+
+#include "arguments.h"
+#include "command.h"
+#include "help.h"
+#include "session.h"
+#include "signals.h"
+
+namespace ballast::cli {
+namespace {
+
+bool wants_color(const std::string& choice, int fd) {
+  const char* no_color = std::getenv("NO_COLOR");
+  const char* term = std::getenv("TERM");
+  return choice == "auto" && isatty(fd) == 1 && (no_color == nullptr || *no_color == '\0') && term != nullptr &&
+      std::strcmp(term, "dumb") != 0;
+}
+
+/// The command named by the first one or two words; those are removed.
+std::unique_ptr<Command> take_command(std::vector<std::string>& words) {
+  const std::string first = words[0];
+  std::vector<std::string> names;
+  for (const CommandEntry& entry : command_catalog()) {
+    const size_t blank = entry.name.find(' ');
+    if (blank == std::string_view::npos) {
+      if (entry.name == first) {
+        words.erase(words.begin());
+        return entry.make();
+      }
+      names.emplace_back(entry.name);
+      continue;
+    }
+    names.emplace_back(entry.name.substr(0, blank));
+    if (first != entry.name.substr(0, blank)) {
+      continue;
+    }
+    if (words.size() > 1 && (words[1] == "--help" || words[1] == "-h")) {
+      words.erase(words.begin());
+      return entry.make();
+    }
+    const std::string second(entry.name.substr(blank + 1));
+    if (words.size() > 1 && words[1] == second) {
+      words.erase(words.begin(), words.begin() + 2);
+      return entry.make();
+    }
+    usage_error(words.size() < 2 ? first + " needs a command: ballast " + std::string(entry.name)
+                                 : "unknown command \"" + first + " " + words[1] + "\"; did you mean \"" +
+                        std::string(entry.name) + "\"?");
+  }
+  if (first.starts_with("-")) {
+    usage_error("unknown flag " + first + did_you_mean(first, std::vector<std::string>{"--help", "--version"}) +
+                (first.starts_with("--v") || first.starts_with("--h") ? "" : "; a command comes first: ballast train " + first));
+  }
+  // What people type first: a picture or a folder.
+  std::error_code error;
+  const std::string near = did_you_mean(first, names);
+  if (near.empty() && std::filesystem::is_directory(first, error)) {
+    usage_error("unknown command \"" + first + "\"; did you mean: ballast train --data " + first + "?");
+  }
+  usage_error("unknown command \"" + first + "\"" + (near.empty() ? "; ballast --help names all" : near));
+}
+
+int run(const std::vector<std::string>& given) {
+  Session session;
+  session.signal = install_signal_handlers();
+  std::vector<std::string> words = given;
+  for (const std::string& word : words) {
+    session.json = session.json || word == "--json";
+    session.verbose = session.verbose || word == "--verbose" || word == "-v";
+  }
+  try {
+    if (words.empty()) {
+      session.print(short_help());
+      return kDone;
+    }
+    if (words[0] == "--help" || words[0] == "-h" || words[0] == "help") {
+      if (words.size() > 1 && words[0] == "help") {
+        words.erase(words.begin());
+        words.emplace_back("--help");
+      } else {
+        session.json = false;
+        session.print(program_help());
+        return kDone;
+      }
+    }
+    if (words[0] == "--version" || words[0] == "-V") {
+      words[0] = "version";
+    }
+    const std::unique_ptr<Command> command = take_command(words);
+    const ParsedLine line = parse_line(*command, words);
+    if (line.help) {
+      session.json = false;
+      session.print(command_help(*command, *line.help));
+      return kDone;
+    }
+    session.json = line.common.json;
+    session.quiet = line.common.quiet;
+    session.verbose = line.common.verbose;
+    session.color_err = wants_color(line.common.color, STDERR_FILENO);
+    session.color_out = wants_color(line.common.color, STDOUT_FILENO) && !session.json;
+    return command->run(session, line.arguments);
+  } catch (...) {
+    return report_exception(session);
+  }
+}
+
+}  // namespace
+
+void usage_error(std::string text) { throw OptionError({{"", std::move(text)}}); }
+
+const std::vector<CommandEntry>& command_catalog() {
+  static const std::vector<CommandEntry> commands = {
+      {"train", make_train_command},     {"eval", make_eval_command},           {"predict", make_predict_command},
+      {"list", make_list_command},       {"inspect", make_inspect_command},     {"data check", make_data_check_command},
+      {"report", make_report_command},   {"config", make_config_command},       {"bench", make_bench_command},
+      {"doctor", make_doctor_command},   {"completion", make_completion_command}, {"version", make_version_command},
+  };
+  return commands;
+}
+
+}  // namespace ballast::cli
+
+int main(int argc, char** argv) { return ballast::cli::run({argv + 1, argv + argc}); }

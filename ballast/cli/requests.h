@@ -1,0 +1,59 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include <ballast/train/evaluate.h>
+#include <ballast/train/predict.h>
+#include <ballast/train/run_options.h>
+
+namespace ballast::cli {
+
+// What the program hands to the module with torch, parsed and checked.
+
+struct TrainRequest {
+  RunOptions options;
+  /// bar, plain, none or json; "auto": by the terminal.
+  std::string progress = "auto";
+};
+
+struct EvalRequest {
+  EvalOptions options;
+};
+
+struct PredictRequest {
+  std::filesystem::path model;
+  PredictOptions options;
+  std::vector<std::filesystem::path> files;
+  std::string format = "table";   ///< table, json, csv
+  double min_confidence = 0;      ///< below it a picture is marked as unsure
+  std::filesystem::path sort_into;
+};
+
+struct InspectRequest {
+  std::string target;             ///< a model's name, a run, a model folder, a .safetensors file
+  std::vector<int64_t> input;     ///< channels, height, width; empty: the model's own
+  int64_t classes = 0;            ///< 0: the model's own
+  std::string norm = "auto", init = "auto", act = "auto";
+  uint64_t seed = 0;
+};
+
+struct ReportRequest {
+  std::vector<std::filesystem::path> runs;
+  std::filesystem::path out;      ///< empty: report.html in the run's folder; of several runs: ./report.html
+  bool no_times = false;
+};
+
+struct DoctorRequest {
+  int threads = 1;
+};
+
+struct BenchRequest {
+  std::vector<std::string> names; ///< empty: all
+  int threads = 1;
+  double seconds = 2;             ///< of each measurement
+};
+
+}  // namespace ballast::cli

@@ -1,0 +1,20 @@
+#pragma once
+
+#include <cmath>
+
+#include "requests.h"
+#include "session.h"
+
+namespace ballast::cli {
+
+// The commands of the module that links LibTorch, one file each. They return the exit code and throw as the library does.
+
+int train_with_torch(const Session& session, const TrainRequest& request);
+int eval_with_torch(const Session& session, const EvalRequest& request);
+int predict_with_torch(const Session& session, const PredictRequest& request);
+int inspect_with_torch(const Session& session, const InspectRequest& request);
+int report_with_torch(const Session& session, const ReportRequest& request);
+int doctor_with_torch(const Session& session, const DoctorRequest& request);
+int bench_with_torch(const Session& session, const BenchRequest& request);
+
+}  // namespace ballast::cli

@@ -1,0 +1,26 @@
+#include <ballast/train/libtorch.h>
+
+#include "torch_commands.h"
+#include "torch_side.h"
+
+namespace ballast::cli {
+namespace {
+
+struct Side final : TorchSide {
+  std::string libtorch_version() override { return ballast::libtorch_version(); }
+  int train(const Session& s, const TrainRequest& r) override { return train_with_torch(s, r); }
+  int eval(const Session& s, const EvalRequest& r) override { return eval_with_torch(s, r); }
+  int predict(const Session& s, const PredictRequest& r) override { return predict_with_torch(s, r); }
+  int inspect(const Session& s, const InspectRequest& r) override { return inspect_with_torch(s, r); }
+  int report(const Session& s, const ReportRequest& r) override { return report_with_torch(s, r); }
+  int doctor(const Session& s, const DoctorRequest& r) override { return doctor_with_torch(s, r); }
+  int bench(const Session& s, const BenchRequest& r) override { return bench_with_torch(s, r); }
+};
+
+}  // namespace
+}  // namespace ballast::cli
+
+extern "C" ballast::cli::TorchSide& ballast_torch_side() {
+  static ballast::cli::Side side;
+  return side;
+}

@@ -1,0 +1,53 @@
+#include "torch_commands.h"
+
+#include <ballast/base/key.h>
+#include <ballast/models/layer_table.h>
+#include <ballast/models/model.h>
+#include <ballast/models/catalog.h>
+#include <ballast/report/table.h>
+
+namespace ballast::cli {
+
+int inspect_with_torch(const Session& session, const InspectRequest& request) {
+  using nlohmann::ordered_json;
+  ModelOptions options;
+  options.name = request.target;
+  const ModelRow& row = *parse_model_name(request.target).row;
+  const std::vector<int64_t> input =
+      request.input.empty() ? std::vector<int64_t>(row.input.begin(), row.input.end()) : request.input;
+  options.in_channels = input[0];
+  options.height = input[1];
+  options.width = input[2];
+  options.num_classes = request.classes > 0 ? request.classes : row.num_classes;
+  options.norm = request.norm;
+  options.init = request.init;
+  options.act = request.act;
+  const std::shared_ptr<Model> model = make_model(options, Key(request.seed));
+  const auto rows = layer_table(*model);
+  const LayerTotals sum = totals(rows);
+  const ModelOptions resolved = model->options();
+
+  Table table({{"layer", Table::Align::left}, {"type", Table::Align::left}, {"output", Table::Align::left},
+               {"parameters", Table::Align::right}, {"multiply-adds", Table::Align::right}});
+  ordered_json layers = ordered_json::array();
+  for (const auto& layer : rows) {
+    std::string shape = "(";
+    for (const int64_t size : layer.output) {
+      shape += (shape.size() > 1 ? ", " : "") + std::to_string(size);
+    }
+    shape += ")";
+    table.row({layer.name, layer.type, shape, format_count(layer.params), format_count(layer.multiply_adds)});
+    layers.push_back({{"name", layer.name}, {"type", layer.type}, {"output", layer.output}, {"parameters", layer.params},
+                      {"multiply_adds", layer.multiply_adds}});
+  }
+  const std::string shape = std::to_string(input[0]) + "x" + std::to_string(input[1]) + "x" + std::to_string(input[2]);
+  session.print(request.target + " at " + shape + ", " + std::to_string(options.num_classes) + " classes; norm " +
+                resolved.norm + ", init " + resolved.init + ", act " + resolved.act + "\n\n" + table.text() + "\ntotal: " +
+                format_count(sum.params) + " parameters, " + format_count(sum.multiply_adds) + " multiply-adds a picture\n");
+  session.document({{"model", request.target}, {"input", input}, {"classes", options.num_classes}, {"norm", resolved.norm},
+                    {"init", resolved.init}, {"act", resolved.act}, {"parameters", sum.params},
+                    {"multiply_adds", sum.multiply_adds}, {"layers", layers}});
+  return kDone;
+}
+
+}  // namespace ballast::cli

@@ -1,0 +1,216 @@
+#include "torch_commands.h"
+
+#include <unistd.h>
+
+#include <cerrno>
+#include <filesystem>
+#include <map>
+#include <set>
+
+#include <ballast/base/check.h>
+#include <ballast/report/table.h>
+#include <ballast/train/allocator.h>
+
+namespace ballast::cli {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::ordered_json;
+
+constexpr const char* kUnsure = "unsure";
+constexpr const char* kUnreadable = "unreadable";
+
+std::string csv_cell(std::string text) {
+  if (text.find_first_of(",\"\r\n") == std::string::npos) {
+    return text;
+  }
+  std::string out = "\"";
+  for (const char c : text) {
+    out += c == '"' ? "\"\"" : std::string(1, c);
+  }
+  return out + "\"";
+}
+
+/// A class's name as a folder's: no path out of the target.
+std::string folder_name(std::string name) {
+  for (char& c : name) {
+    if (c == '/' || c == '\\' || static_cast<unsigned char>(c) < 0x20) {
+      c = '_';
+    }
+  }
+  return name.empty() || name == "." || name == ".." ? "_" : name;
+}
+
+/// Copies into `folder` under the file's own name, or name-2, name-3 where that is taken. Never overwrites.
+fs::path copy_into(const fs::path& file, const fs::path& folder) {
+  std::error_code error;
+  fs::create_directories(folder, error);
+  if (error) {
+    throw StorageError("[predict] " + folder.string() + ": " + error.message(), error.value());
+  }
+  const std::string stem = file.stem().string(), extension = file.extension().string();
+  for (int n = 1; n < 1'000'000; ++n) {
+    const fs::path target = folder / (n == 1 ? stem + extension : stem + "-" + std::to_string(n) + extension);
+    if (fs::exists(fs::symlink_status(target, error))) {
+      continue;
+    }
+    error.clear();
+    // A name of its own first, so that a copy is never half there under the final name.
+    const fs::path part = folder / (".part-" + std::to_string(getpid()) + "-" + target.filename().string());
+    fs::copy_file(file, part, fs::copy_options::overwrite_existing, error);
+    if (!error) {
+      fs::create_hard_link(part, target, error);
+      if (error == std::errc::file_exists) {
+        fs::remove(part);
+        continue;
+      }
+      if (error) {
+        error.clear();
+        fs::rename(part, target, error);
+      } else {
+        fs::remove(part);
+      }
+    }
+    if (error) {
+      std::error_code ignored;
+      fs::remove(part, ignored);
+      throw StorageError("[predict] " + target.string() + ": " + error.message(), error.value());
+    }
+    return target;
+  }
+  throw StorageError("[predict] " + folder.string() + " has too many files named " + stem, EEXIST);
+}
+
+struct Row {
+  Prediction prediction;
+  bool unsure = false;
+  fs::path sorted;
+};
+
+std::string table_text(const std::vector<Row>& rows, const std::vector<std::string>& classes) {
+  Table table({{"file", Table::Align::left}, {"class", Table::Align::left}, {"probability", Table::Align::right},
+               {"then", Table::Align::left}});
+  for (const Row& row : rows) {
+    const Prediction& p = row.prediction;
+    if (!p.error.empty()) {
+      table.row({p.file.string(), "-", "-", p.error});
+      continue;
+    }
+    std::string then;
+    for (size_t i = 1; i < p.classes.size(); ++i) {
+      then += (then.empty() ? "" : ", ") + classes[static_cast<size_t>(p.classes[i])] + " " +
+          format_fixed(100 * p.probabilities[i], 1) + " %";
+    }
+    table.row({p.file.string(), classes[static_cast<size_t>(p.classes[0])] + (row.unsure ? " (unsure)" : ""),
+               format_fixed(100 * p.probabilities[0], 1) + " %", then});
+  }
+  return table.text();
+}
+
+std::string csv_text(const std::vector<Row>& rows, const std::vector<std::string>& classes, size_t k, bool logits) {
+  std::string out = "file,error,unsure";
+  for (size_t i = 1; i <= k; ++i) {
+    out += ",class" + std::to_string(i) + ",probability" + std::to_string(i);
+  }
+  for (size_t i = 0; logits && i < classes.size(); ++i) {
+    out += "," + csv_cell("logit:" + classes[i]);
+  }
+  out += "\n";
+  for (const Row& row : rows) {
+    const Prediction& p = row.prediction;
+    out += csv_cell(p.file.string()) + "," + csv_cell(p.error) + "," + (row.unsure ? "1" : "0");
+    for (size_t i = 0; i < k; ++i) {
+      out += i < p.classes.size() ? "," + csv_cell(classes[static_cast<size_t>(p.classes[i])]) + "," +
+              ordered_json(p.probabilities[i]).dump()
+                                  : ",,";
+    }
+    for (size_t i = 0; logits && i < classes.size(); ++i) {
+      out += i < p.logits.size() ? "," + ordered_json(p.logits[i]).dump() : ",";
+    }
+    out += "\n";
+  }
+  return out;
+}
+
+ordered_json document(const std::vector<Row>& rows, const std::vector<std::string>& classes, const fs::path& model) {
+  ordered_json all = ordered_json::array();
+  for (const Row& row : rows) {
+    const Prediction& p = row.prediction;
+    ordered_json one = {{"file", p.file.string()}};
+    if (!p.error.empty()) {
+      one["error"] = p.error;
+    } else {
+      one["unsure"] = row.unsure;
+      one["top"] = ordered_json::array();
+      for (size_t i = 0; i < p.classes.size(); ++i) {
+        one["top"].push_back({{"class", classes[static_cast<size_t>(p.classes[i])]}, {"index", p.classes[i]},
+                              {"probability", p.probabilities[i]}});
+      }
+    }
+    if (!p.logits.empty()) {
+      one["logits"] = p.logits;
+    }
+    if (!row.sorted.empty()) {
+      one["sorted"] = row.sorted.string();
+    }
+    all.push_back(std::move(one));
+  }
+  return {{"model", model.string()}, {"classes", classes}, {"predictions", std::move(all)}};
+}
+
+}  // namespace
+
+int predict_with_torch(const Session& session, const PredictRequest& request) {
+  install_caching_allocator();
+  const Predictor predictor(request.model, request.options);
+  const std::vector<std::string>& classes = predictor.classes();
+  const size_t total = request.files.size();
+  const std::vector<Prediction> predictions = predictor.predict(request.files, [&](size_t done) {
+    if (session.verbose) {
+      session.note(format_count(static_cast<int64_t>(done)) + " of " + format_count(static_cast<int64_t>(total)));
+    }
+    return session.stop_signal() == 0;
+  });
+
+  std::vector<Row> rows;
+  size_t bad = 0, unsure = 0, most = 0;
+  std::map<std::string, size_t> sorted;
+  for (const Prediction& p : predictions) {
+    Row row{p, false, {}};
+    if (p.error.empty() && p.classes.empty()) {
+      continue;  // not reached: stopped
+    }
+    if (!p.error.empty()) {
+      session.warn(p.error.find(p.file.string()) == std::string::npos ? p.file.string() + ": " + p.error : p.error);
+      ++bad;
+    } else {
+      row.unsure = p.probabilities[0] < request.min_confidence;
+      unsure += row.unsure;
+      most = std::max(most, p.classes.size());
+    }
+    if (!request.sort_into.empty()) {
+      const std::string folder = !p.error.empty() ? kUnreadable
+          : row.unsure                            ? kUnsure
+                                                  : folder_name(classes[static_cast<size_t>(p.classes[0])]);
+      row.sorted = copy_into(p.file, request.sort_into / folder);
+      ++sorted[folder];
+    }
+    rows.push_back(std::move(row));
+  }
+  session.print(request.format == "csv" ? csv_text(rows, classes, most, request.options.logits)
+                                        : table_text(rows, classes));
+  session.document(document(rows, classes, request.model));
+  for (const auto& [folder, count] : sorted) {
+    session.note((request.sort_into / folder).string() + ": " + format_count(static_cast<int64_t>(count)) + " copied");
+  }
+  if (request.min_confidence > 0) {
+    session.note(format_count(static_cast<int64_t>(unsure)) + " of " + format_count(static_cast<int64_t>(rows.size())) +
+                 " below " + format_significant(request.min_confidence, 3) + ": unsure");
+  }
+  if (session.stop_signal() != 0) {
+    return exit_code_of_signal(session.stop_signal());
+  }
+  return bad > 0 ? kData : kDone;
+}
+
+}  // namespace ballast::cli

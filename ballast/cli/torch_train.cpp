@@ -1,0 +1,101 @@
+#include "torch_commands.h"
+
+#include <csignal>
+#include <cstring>
+
+#include <ballast/report/table.h>
+#include <ballast/train/allocator.h>
+
+#include "torch_run_events.h"
+
+namespace ballast::cli {
+namespace {
+
+using nlohmann::ordered_json;
+
+ordered_json metrics_json(const std::vector<std::pair<std::string, double>>& metrics) {
+  ordered_json out = ordered_json::object();
+  for (const auto& [name, value] : metrics) {
+    out[name] = value;
+  }
+  return out;
+}
+
+std::string metrics_text(const std::vector<std::pair<std::string, double>>& metrics) {
+  std::string out;
+  for (const auto& [name, value] : metrics) {
+    const bool share = name == "top1" || name == "top5" || name == "balanced_acc";
+    if (name.find(".se") != std::string::npos) {
+      continue;
+    }
+    out += (out.empty() ? "" : "   ") + name + " " + (share ? format_fixed(100 * value, 2) + " %" : format_significant(value, 4));
+  }
+  return out;
+}
+
+}  // namespace
+
+int train_with_torch(const Session& session, const TrainRequest& request) {
+  install_caching_allocator();
+  TerminalEvents events(session, request.progress);
+  const RunResult result = run_training(request.options, events);
+  events.finish();
+
+  int code = kDone;
+  if (result.interrupted) {
+    code = exit_code_of_signal(session.stop_signal());
+  } else if (result.reason == "diverged" || result.reason == "non_finite") {
+    code = kNonFinite;
+  }
+  std::string text;
+  if (request.options.dry_run) {
+    text = "dry run: two steps went well, nothing was written\n";
+  } else {
+    text += "ended     " + result.reason + " after " + format_count(result.epochs) + " epochs, " + format_count(result.steps) +
+        " steps, " + format_duration(result.seconds) + " (" + format_count(std::llround(result.images_per_second)) +
+        " images/s)\n";
+    if (result.best_epoch > 0) {
+      text += "best      epoch " + std::to_string(result.best_epoch) + "\n";
+    }
+    if (!result.val.empty()) {
+      text += "val       " + metrics_text(result.val) + "\n";
+    }
+    if (!result.test.empty()) {
+      text += "test      " + metrics_text(result.test) + "\n";
+    }
+    if (result.bad_samples > 0) {
+      text += "bad       " + format_count(result.bad_samples) + " pictures could not be read: see bad_samples.csv\n";
+    }
+    text += "model     " + (result.folder / "model").string() + "\n";
+    if (!result.report.empty()) {
+      text += "report    " + result.report.string() + "\n";
+    }
+  }
+  session.print(text);
+  ordered_json document = {
+      {"folder", result.folder.empty() ? ordered_json() : ordered_json(result.folder.string())},
+      {"report", result.report.empty() ? ordered_json() : ordered_json(result.report.string())},
+      {"reason", result.reason},
+      {"interrupted", result.interrupted},
+      {"epochs", result.epochs},
+      {"steps", result.steps},
+      {"best_epoch", result.best_epoch},
+      {"best_step", result.best_step},
+      {"val", metrics_json(result.val)},
+      {"test", metrics_json(result.test)},
+      {"seconds", result.seconds},
+      {"train_seconds", result.train_seconds},
+      {"images_per_second", result.images_per_second},
+      {"bad_samples", result.bad_samples},
+  };
+  document["plan"] = events.plan() ? plan_json(*events.plan()) : ordered_json();
+  session.document(document);
+  if (result.interrupted) {
+    const int signal = session.stop_signal();
+    session.warn(std::string("stopped by ") + (signal == SIGINT ? "Ctrl-C" : strsignal(signal)) + "; what was saved is in " +
+                 result.folder.string());
+  }
+  return code;
+}
+
+}  // namespace ballast::cli
