@@ -1,0 +1,50 @@
+// The loader alone, one thread, from files to training rows: `loader/cifar` (decode, pad 4, crop 32, flip, normalize) and
+// `loader/photos` (decode, random resized crop to 224, antialiased, flip, normalize). BALLAST_BENCH_DATA names an image
+// folder of such pictures, BALLAST_BENCH_IMAGES how many are loaded in a pass. Rates are per second of this thread's CPU time.
+
+#include <cstdlib>
+#include <string>
+
+#include <benchmark/benchmark.h>
+
+#include <ballast/base/key.h>
+#include <ballast/data/data_set.h>
+#include <ballast/data/loader.h>
+
+namespace {
+
+void load(benchmark::State& state, const std::string& pipeline_text) {
+  const char* folder = std::getenv("BALLAST_BENCH_DATA");
+  const char* images = std::getenv("BALLAST_BENCH_IMAGES");
+  if (folder == nullptr) {
+    state.SkipWithError("BALLAST_BENCH_DATA names no folder");
+    return;
+  }
+  ballast::DataOptions options;
+  options.source = folder;
+  const ballast::DataSet data = ballast::open_data(options, ballast::Key(0));
+  ballast::Pipeline pipeline = ballast::Pipeline::parse(pipeline_text);
+  pipeline.set_normalize(ballast::imagenet_normalize());
+  ballast::Loader loader(data.role(ballast::Role::train), pipeline, {.batch_size = 128, .workers = 0});
+  const int64_t wanted = images != nullptr ? std::atoll(images) : 1024;
+  int64_t epoch = 0, total = 0;
+  for (auto _ : state) {
+    loader.start_epoch(epoch++);
+    int64_t loaded = 0;
+    while (loaded < wanted) {
+      const ballast::BatchSlot* batch = loader.next();
+      if (batch == nullptr) {
+        loader.start_epoch(epoch++);
+        continue;
+      }
+      loaded += batch->n;
+    }
+    total += loaded;
+  }
+  state.SetItemsProcessed(total);
+}
+
+BENCHMARK_CAPTURE(load, cifar, "random_crop(32, padding=4) | horizontal_flip")->Name("loader/cifar")->Iterations(1);
+BENCHMARK_CAPTURE(load, photos, "random_resized_crop(224) | horizontal_flip")->Name("loader/photos")->Iterations(1);
+
+}  // namespace
