@@ -30,7 +30,8 @@ TEST(Budget, UnmeasuredStepsFit) {
 
 TEST(Budget, RefusesTimesThatAreNone) {
   EXPECT_THAT([] { fits_budget({.elapsed = -1}, 1); },
-              testing::ThrowsMessage<std::invalid_argument>("[budget] elapsed must be 0 or more seconds, got -1"));
+              testing::ThrowsMessage<std::invalid_argument>(
+                  "[budget] elapsed must be 0 or more seconds, got -1"));
   EXPECT_THROW(fits_budget({.step_time = NAN}, 1), std::invalid_argument);
   EXPECT_THROW(steps_that_fit({.check_time = INFINITY}, 1, 1), std::invalid_argument);
   EXPECT_THROW(fits_budget({}, 1, -1), std::invalid_argument);

@@ -38,7 +38,9 @@ double smoothed(const EarlyStoppingOptions& options, EarlyStoppingState& state, 
   return state.smooth_sum / state.smooth_weight;
 }
 
-StopDecision stop(int row, StopReason reason) { return {.stop = true, .reason = reason, .row = row}; }
+StopDecision stop(int row, StopReason reason) {
+  return {.stop = true, .reason = reason, .row = row};
+}
 
 }  // namespace
 
@@ -126,7 +128,8 @@ StopDecision update_early_stopping(const EarlyStoppingOptions& options, EarlySto
   if (options.patience && state.wait >= *options.patience && minimum_reached(options, check)) {
     decision.row = 9;
     decision.stop = true;
-    decision.reason = state.nonfinite_waiting == state.wait ? StopReason::non_finite : StopReason::patience;
+    decision.reason =
+        state.nonfinite_waiting == state.wait ? StopReason::non_finite : StopReason::patience;
   }
   return decision;
 }
@@ -134,9 +137,9 @@ StopDecision update_early_stopping(const EarlyStoppingOptions& options, EarlySto
 StopDecision update_early_stopping(std::span<const EarlyStoppingOptions> options,
                                    std::span<EarlyStoppingState> states,
                                    std::span<const CheckValue> values, CombineMonitors combine) {
-  check(!options.empty() && options.size() == states.size() && options.size() == values.size(), kStem,
-        "one state and one value are required for each of ", options.size(), " monitors, got ",
-        states.size(), " and ", values.size());
+  check(!options.empty() && options.size() == states.size() && options.size() == values.size(),
+        kStem, "one state and one value are required for each of ", options.size(),
+        " monitors, got ", states.size(), " and ", values.size());
   StopDecision primary;
   StopDecision at_once;
   StopDecision by_patience;

@@ -102,7 +102,8 @@ struct StopDecision {
 /// `reference` and `best` are two things: a gain below the margin does not reset wait, but its weights are the best ones.
 /// Source   Prechelt 1998 for the idea; the conformance table of the tests for the differences to other libraries.
 /// Errors   std::invalid_argument if an option is outside its range.
-StopDecision update_early_stopping(const EarlyStoppingOptions& options, EarlyStoppingState& state, const CheckValue& check);
+StopDecision update_early_stopping(const EarlyStoppingOptions& options, EarlyStoppingState& state,
+                                   const CheckValue& check);
 
 /// The state before the first check: with the baseline as reference.
 EarlyStoppingState start_early_stopping(const EarlyStoppingOptions& options);
@@ -115,7 +116,8 @@ void check_early_stopping(const EarlyStoppingOptions& options);
 
 /// Several monitors: values[i] belongs to options[i] and states[i], the first being the primary, whose improved and
 /// new_best are returned. Rows 1, 4 and 5 of any act at once; patience stops when all (any) have exhausted theirs.
-StopDecision update_early_stopping(std::span<const EarlyStoppingOptions> options, std::span<EarlyStoppingState> states,
+StopDecision update_early_stopping(std::span<const EarlyStoppingOptions> options,
+                                   std::span<EarlyStoppingState> states,
                                    std::span<const CheckValue> values, CombineMonitors combine);
 
 }  // namespace ballast

@@ -24,13 +24,14 @@ struct Outcome {
 };
 
 // A check at each epoch of 10 steps. `cut_after`: the rate is cut after that check.
-Outcome run(const EarlyStoppingOptions& options, const std::vector<double>& values, int cut_after = 0) {
+Outcome run(const EarlyStoppingOptions& options, const std::vector<double>& values,
+            int cut_after = 0) {
   Outcome outcome;
   outcome.state = start_early_stopping(options);
   for (size_t i = 0; i < values.size(); ++i) {
     const auto k = static_cast<int>(i) + 1;
-    const StopDecision decision =
-        update_early_stopping(options, outcome.state, {.value = values[i], .epoch = k, .step = 10 * k});
+    const StopDecision decision = update_early_stopping(
+        options, outcome.state, {.value = values[i], .epoch = k, .step = 10 * k});
     if (decision.stop) {
       outcome.stop = k;
       outcome.reason = decision.reason;
@@ -41,7 +42,9 @@ Outcome run(const EarlyStoppingOptions& options, const std::vector<double>& valu
   return outcome;
 }
 
-int stop_at(const EarlyStoppingOptions& options, const std::vector<double>& values) { return run(options, values).stop; }
+int stop_at(const EarlyStoppingOptions& options, const std::vector<double>& values) {
+  return run(options, values).stop;
+}
 
 EarlyStoppingOptions patience(int64_t p) {
   EarlyStoppingOptions options;
@@ -59,7 +62,8 @@ TEST(EarlyStopping, RowB_PatienceOne) { EXPECT_EQ(stop_at(patience(1), {5, 4, 4,
 
 TEST(EarlyStopping, RowC_PatienceZeroIsAnError) {
   EXPECT_THAT([] { run(patience(0), {5}); },
-              ThrowsMessage<std::invalid_argument>(HasSubstr("[early_stopping] patience must be off, or 1 or more, got 0")));
+              ThrowsMessage<std::invalid_argument>(
+                  HasSubstr("[early_stopping] patience must be off, or 1 or more, got 0")));
   EXPECT_EQ(stop_at(patience(1), {5, 4, 3, 2, 1, 1, 1}), 6);
 }
 
@@ -210,12 +214,20 @@ struct Step {
 };
 
 // One update of a state that has seen 3 checks: reference 2 and best 2 of check 1, wait 1.
-Step step(const EarlyStoppingOptions& options, double value, int64_t cooldown_left = 0, int64_t epoch = 100) {
+Step step(const EarlyStoppingOptions& options, double value, int64_t cooldown_left = 0,
+          int64_t epoch = 100) {
   Step s;
-  s.before = {.checks = 3, .wait = 1, .cooldown_left = cooldown_left, .reference = 2.0, .reference_check = 1,
-              .best = 2.0, .best_check = 1, .best_step = 10};
+  s.before = {.checks = 3,
+              .wait = 1,
+              .cooldown_left = cooldown_left,
+              .reference = 2.0,
+              .reference_check = 1,
+              .best = 2.0,
+              .best_check = 1,
+              .best_step = 10};
   s.after = s.before;
-  s.decision = update_early_stopping(options, s.after, {.value = value, .epoch = epoch, .step = 40});
+  s.decision =
+      update_early_stopping(options, s.after, {.value = value, .epoch = epoch, .step = 40});
   EXPECT_EQ(s.after.checks, 4);
   return s;
 }
@@ -371,7 +383,8 @@ TEST(EarlyStopping, NoiseWidensTheMargin) {
   options.noise_z = 2;
   EarlyStoppingState state = start_early_stopping(options);
   update_early_stopping(options, state, {.value = 1.0});
-  EXPECT_FALSE(update_early_stopping(options, state, {.value = .9, .standard_error = .05}).improved);
+  EXPECT_FALSE(
+      update_early_stopping(options, state, {.value = .9, .standard_error = .05}).improved);
   EXPECT_TRUE(update_early_stopping(options, state, {.value = .9, .standard_error = .04}).improved);
 }
 
@@ -409,21 +422,27 @@ TEST(EarlyStopping, AnyMonitorsRow4ActsAtOnce) {
   const StopDecision d = update_early_stopping(options, states, values, CombineMonitors::all);
   EXPECT_TRUE(d.stop && d.improved && d.new_best);
   EXPECT_EQ(d.reason, StopReason::diverged);
-  EXPECT_THROW(update_early_stopping(options, states, std::span(values).first(1), CombineMonitors::all), std::invalid_argument);
+  EXPECT_THROW(
+      update_early_stopping(options, states, std::span(values).first(1), CombineMonitors::all),
+      std::invalid_argument);
 }
 
 TEST(EarlyStopping, RefusesOptionsOutsideTheirRange) {
   const auto refuse = [](auto&& change, const char* message) {
     EarlyStoppingOptions options;
     change(options);
-    EXPECT_THAT([&] { check_early_stopping(options); }, ThrowsMessage<std::invalid_argument>(message));
+    EXPECT_THAT([&] { check_early_stopping(options); },
+                ThrowsMessage<std::invalid_argument>(message));
   };
   refuse([](auto& o) { o.min_delta = -1; }, "[early_stopping] min_delta must be 0 or more, got -1");
-  refuse([](auto& o) { o.rel_delta = kNan; }, "[early_stopping] rel_delta must be 0 or more, got nan");
+  refuse([](auto& o) { o.rel_delta = kNan; },
+         "[early_stopping] rel_delta must be 0 or more, got nan");
   refuse([](auto& o) { o.noise_z = -1; }, "[early_stopping] noise_z must be 0 or more, got -1");
-  refuse([](auto& o) { o.warmup_checks = -1; }, "[early_stopping] warmup_checks must be 0 or more, got -1");
+  refuse([](auto& o) { o.warmup_checks = -1; },
+         "[early_stopping] warmup_checks must be 0 or more, got -1");
   refuse([](auto& o) { o.cooldown = -1; }, "[early_stopping] cooldown must be 0 or more, got -1");
-  refuse([](auto& o) { o.min_epochs = -1; }, "[early_stopping] min_epochs must be 0 or more, got -1");
+  refuse([](auto& o) { o.min_epochs = -1; },
+         "[early_stopping] min_epochs must be 0 or more, got -1");
   refuse([](auto& o) { o.min_steps = -1; }, "[early_stopping] min_steps must be 0 or more, got -1");
   refuse([](auto& o) { o.smooth = -1; }, "[early_stopping] smooth must be 0 or more, got -1");
 }

@@ -20,8 +20,8 @@ double cosine_between(double from, double to, double share) {
 }
 
 // `low` at step 0, `peak` at step pct_start*T - 1, `end` at step T - 1.
-double one_cycle(const LrScheduleOptions& options, int64_t u, int64_t total, double low, double peak,
-                 double end) {
+double one_cycle(const LrScheduleOptions& options, int64_t u, int64_t total, double low,
+                 double peak, double end) {
   const double top = options.pct_start * static_cast<double>(total) - 1;
   const double last = static_cast<double>(total) - 1;
   const auto step = static_cast<double>(u);
@@ -43,16 +43,17 @@ int64_t effective_step(const LrScheduleOptions& options, int64_t t, int64_t tota
 void check_lr_schedule(const LrScheduleOptions& options) {
   const auto must = [](bool ok, const auto&... parts) { check(ok, kStem, parts...); };
   must(is_positive(options.lr), "lr must be above 0, got ", options.lr);
-  must(options.min_lr >= 0 && options.min_lr <= options.lr, "min_lr must be in [0, lr = ", options.lr,
-       "], got ", options.min_lr);
-  must(options.warmup_lr >= 0 && options.warmup_lr <= options.lr, "warmup_lr must be in [0, lr = ",
-       options.lr, "], got ", options.warmup_lr);
+  must(options.min_lr >= 0 && options.min_lr <= options.lr,
+       "min_lr must be in [0, lr = ", options.lr, "], got ", options.min_lr);
+  must(options.warmup_lr >= 0 && options.warmup_lr <= options.lr,
+       "warmup_lr must be in [0, lr = ", options.lr, "], got ", options.warmup_lr);
   must(options.warmup_steps >= 0, "warmup must be 0 or more steps, got ", options.warmup_steps);
   must(!options.per_epoch || options.steps_per_epoch >= 1,
        "steps_per_epoch must be 1 or more, got ", options.steps_per_epoch);
   switch (options.name) {
     case LrScheduleName::constant:
-    case LrScheduleName::cosine: break;
+    case LrScheduleName::cosine:
+      break;
     case LrScheduleName::step:
       must(options.every >= 1, "every must be 1 or more steps, got ", options.every);
       must(is_positive(options.gamma), "gamma must be above 0, got ", options.gamma);
@@ -93,15 +94,19 @@ double lr_at(const LrScheduleOptions& options, int64_t t, int64_t total) {
   const int64_t u = step - w;
   const double share = static_cast<double>(u) / static_cast<double>(total - w);
   switch (options.name) {
-    case LrScheduleName::constant: break;
+    case LrScheduleName::constant:
+      break;
     case LrScheduleName::step:
       return options.lr * std::pow(options.gamma, static_cast<double>(u / options.every));
     case LrScheduleName::multistep: {
-      const auto passed = std::ranges::upper_bound(options.milestones, u) - options.milestones.begin();
+      const auto passed =
+          std::ranges::upper_bound(options.milestones, u) - options.milestones.begin();
       return options.lr * std::pow(options.gamma, static_cast<double>(passed));
     }
-    case LrScheduleName::cosine: return cosine_between(options.lr, options.min_lr, share);
-    case LrScheduleName::poly: return options.lr * std::pow(1 - share, options.power);
+    case LrScheduleName::cosine:
+      return cosine_between(options.lr, options.min_lr, share);
+    case LrScheduleName::poly:
+      return options.lr * std::pow(1 - share, options.power);
     case LrScheduleName::one_cycle:
       return one_cycle(options, u, total - w, options.lr / options.div, options.lr,
                        options.lr / options.div / options.final_div);

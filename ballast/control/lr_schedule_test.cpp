@@ -34,8 +34,9 @@ TEST(LrSchedule, StepEqualsPyTorch) {
   expect_pytorch("step", {.name = LrScheduleName::step, .lr = 0.2, .every = 7, .gamma = 0.3});
 }
 TEST(LrSchedule, MultistepEqualsPyTorch) {
-  expect_pytorch("multistep",
-                 {.name = LrScheduleName::multistep, .lr = 0.2, .gamma = 0.5, .milestones = {5, 17, 18, 40}});
+  expect_pytorch(
+      "multistep",
+      {.name = LrScheduleName::multistep, .lr = 0.2, .gamma = 0.5, .milestones = {5, 17, 18, 40}});
 }
 TEST(LrSchedule, CosineEqualsPyTorch) {
   expect_pytorch("cosine", {.lr = 0.2});
@@ -57,8 +58,12 @@ TEST(LrSchedule, OneCycleEqualsPyTorch) {
 }
 TEST(LrSchedule, WarmUpEqualsPyTorch) {
   expect_pytorch("cosine_warm", {.lr = 0.2, .warmup_steps = 10, .warmup_lr = 0.02});
-  expect_pytorch("step_warm",
-                 {.name = LrScheduleName::step, .lr = 0.2, .warmup_steps = 5, .warmup_lr = 0.02, .every = 7, .gamma = 0.3});
+  expect_pytorch("step_warm", {.name = LrScheduleName::step,
+                               .lr = 0.2,
+                               .warmup_steps = 5,
+                               .warmup_lr = 0.02,
+                               .every = 7,
+                               .gamma = 0.3});
 }
 
 TEST(LrSchedule, WarmUpReachesTheBaseInItsLastStep) {
@@ -88,8 +93,9 @@ TEST(LrSchedule, ALaterStepCountsAsTheLast) {
 }
 
 TEST(LrSchedule, RunsOfOneAndTwoStepsAreFinite) {
-  for (const auto name : {LrScheduleName::constant, LrScheduleName::step, LrScheduleName::multistep,
-                          LrScheduleName::cosine, LrScheduleName::poly, LrScheduleName::one_cycle}) {
+  for (const auto name :
+       {LrScheduleName::constant, LrScheduleName::step, LrScheduleName::multistep,
+        LrScheduleName::cosine, LrScheduleName::poly, LrScheduleName::one_cycle}) {
     for (const int64_t total : {1, 2, 3}) {
       for (int64_t t = 0; t < total; ++t) {
         const double lr = lr_at({.name = name, .lr = 0.2}, t, total);
@@ -120,7 +126,8 @@ TEST(LrSchedule, RefusesOptionsOutsideTheirRange) {
   refuse({.name = multistep, .gamma = -1}, "gamma must be above 0, got -1");
   refuse({.name = multistep, .milestones = {3, 3}}, "milestones must rise, got 3 before 3");
   refuse({.name = poly, .power = 0}, "power must be above 0, got 0");
-  refuse({.name = one_cycle, .warmup_steps = 5}, "one_cycle rises by itself: warmup must be 0, got 5 steps");
+  refuse({.name = one_cycle, .warmup_steps = 5},
+         "one_cycle rises by itself: warmup must be 0, got 5 steps");
   refuse({.name = one_cycle, .pct_start = 1}, "pct_start must be in (0, 1), got 1");
   refuse({.name = one_cycle, .div = 0}, "div must be above 0, got 0");
   refuse({.name = one_cycle, .final_div = 0}, "final_div must be above 0, got 0");

@@ -18,10 +18,12 @@ TEST(StopReason, NamesAreTheEnumerators) {
 }
 
 TEST(StopReason, InterruptionsAreNotFinal) {
-  for (const auto r : {StopReason::session_time, StopReason::signal, StopReason::peer_lost, StopReason::storage}) {
+  for (const auto r :
+       {StopReason::session_time, StopReason::signal, StopReason::peer_lost, StopReason::storage}) {
     EXPECT_FALSE(is_final(r));
   }
-  for (const auto r : {StopReason::completed, StopReason::patience, StopReason::max_time, StopReason::diverged}) {
+  for (const auto r :
+       {StopReason::completed, StopReason::patience, StopReason::max_time, StopReason::diverged}) {
     EXPECT_TRUE(is_final(r));
   }
 }

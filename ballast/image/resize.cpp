@@ -112,7 +112,7 @@ std::pair<int32_t, int32_t> source_range(const AxisSpec& spec, Interpolation int
   return {spec.low + taps.range(0).first, spec.low + taps.range(spec.count - 1).second};
 }
 
-void make_table(const AxisSpec& spec, Interpolation interpolation, bool antialias, DType dtype,
+void make_table(const AxisSpec& spec, Interpolation interpolation, bool antialias, DType dtype, bool even,
                 AxisTable& table) {
   const Taps taps(spec, interpolation, antialias);
   const auto count = static_cast<size_t>(spec.count);
@@ -124,7 +124,7 @@ void make_table(const AxisSpec& spec, Interpolation interpolation, bool antialia
     const auto [lo, hi] = taps.range(i);
     widest = std::max(widest, hi - lo);
   }
-  table.stride = (widest + 1) / 2 * 2;
+  table.stride = (widest + (even ? 2 : 1)) / 2 * 2;
   const int32_t offset = taps.range(0).first;
   table.origin = spec.low + offset;
   table.end = spec.low + taps.range(spec.count - 1).second;
@@ -146,15 +146,16 @@ void make_table(const AxisSpec& spec, Interpolation interpolation, bool antialia
       sum += w;
     }
     const auto at = static_cast<size_t>(spec.flip ? spec.count - 1 - i : i);
-    table.start[at] = lo - offset;
-    table.taps[at] = hi - lo;
+    const int32_t lead = even ? (lo - offset) % 2 : 0;
+    table.start[at] = lo - offset - lead;
+    table.taps[at] = hi - lo + lead;
     for (size_t k = 0; k < n; ++k) {
       const double w = sum != 0 ? table.exact_[k] / sum : table.exact_[k];
       if (dtype == DType::f32) {
-        table.real[at * stride + k] = static_cast<float>(w);
+        table.real[at * stride + static_cast<size_t>(lead) + k] = static_cast<float>(w);
       } else {
         const double scaled = w * (1 << kWeightBits);
-        table.fixed[at * stride + k] = static_cast<int32_t>(scaled < 0 ? scaled - 0.5 : scaled + 0.5);
+        table.fixed[at * stride + static_cast<size_t>(lead) + k] = static_cast<int32_t>(scaled < 0 ? scaled - 0.5 : scaled + 0.5);
       }
     }
   }
@@ -162,22 +163,23 @@ void make_table(const AxisSpec& spec, Interpolation interpolation, bool antialia
   const size_t pairs = count * stride / 2;
   table.high_pairs.resize(pairs);
   table.low_pairs.resize(pairs);
-  const auto pack = [](int32_t even, int32_t odd) {
-    return static_cast<int32_t>((static_cast<uint32_t>(even) & 0xffffU) |
-                                static_cast<uint32_t>(odd) << 16);
+  const auto pack = [](int32_t a, int32_t b) {
+    return static_cast<int32_t>((static_cast<uint32_t>(a) & 0xffffU) |
+                                static_cast<uint32_t>(b) << 16);
   };
   for (size_t p = 0; p < pairs; ++p) {
-    const int32_t even = table.fixed[2 * p], odd = table.fixed[2 * p + 1];
-    table.high_pairs[p] = pack(even >> 11, odd >> 11);
-    table.low_pairs[p] = pack(even & 2047, odd & 2047);
+    const int32_t a = table.fixed[2 * p], b = table.fixed[2 * p + 1];
+    table.high_pairs[p] = pack(a >> 11, b >> 11);
+    table.low_pairs[p] = pack(a & 2047, b & 2047);
   }
 }
 
 namespace {
 
 TapsView view(const AxisTable& table) {
-  return {table.start.data(),      table.fixed.data(), table.high_pairs.data(),
-          table.low_pairs.data(),  table.stride,       table.count};
+  return {table.start.data(),      table.taps.data(),      table.fixed.data(),
+          table.high_pairs.data(), table.low_pairs.data(), table.stride,
+          table.count};
 }
 
 /// Aligned room for `bytes`.
@@ -222,7 +224,7 @@ void Resampler::start(ImageView source, int32_t top, int32_t left, const AxisSpe
   vertical_needed_ = !unchanged(y);
   int32_t first = y.low + y.first, count = y.count;
   if (vertical_needed_) {
-    make_table(y, interpolation, antialias, source.dtype, vertical_);
+    make_table(y, interpolation, antialias, source.dtype, false, vertical_);
     first = vertical_.origin;
     count = vertical_.end - vertical_.origin;
   }
@@ -230,7 +232,7 @@ void Resampler::start(ImageView source, int32_t top, int32_t left, const AxisSpe
     rows_ = source.crop(first - top, x.low + x.first - left, count, x.count);
     return;
   }
-  make_table(x, interpolation, antialias, source.dtype, horizontal_);
+  make_table(x, interpolation, antialias, source.dtype, source.dtype == DType::u8, horizontal_);
   between_.reset(count, x.count, source.c, source.dtype);
   const ImageView in =
       source.crop(first - top, horizontal_.origin - left, count, horizontal_.end - horizontal_.origin);
@@ -239,7 +241,7 @@ void Resampler::start(ImageView source, int32_t top, int32_t left, const AxisSpe
     horizontal_f32(in, horizontal_, rows_);
     return;
   }
-  uint8_t* scratch = room(strip_, horizontal_scratch(in.w, x.count, in.c));
+  uint8_t* scratch = room(strip_, horizontal_scratch(in.w, x.count, in.c, horizontal_.stride));
   horizontal_pass(in.row_u8(0), in.stride, in.h, in.w, in.c, view(horizontal_), rows_.row_u8(0), rows_.stride,
                   scratch);
 }

@@ -34,14 +34,15 @@ struct AxisTable {
 
  private:
   std::vector<double> exact_;
-  friend void make_table(const AxisSpec&, Interpolation, bool antialias, DType, AxisTable&);
+  friend void make_table(const AxisSpec&, Interpolation, bool antialias, DType, bool even, AxisTable&);
 };
 
 /// Source pixels [first, second) that the outputs of `spec` read.
 std::pair<int32_t, int32_t> source_range(const AxisSpec& spec, Interpolation interpolation, bool antialias);
 
-/// Fills `table`, whose start values count from its origin, for u8 or f32 pixels.
-void make_table(const AxisSpec& spec, Interpolation interpolation, bool antialias, DType dtype,
+/// Fills `table`, whose start values count from its origin, for u8 or f32 pixels. `even`: start values are even, a
+/// weight of 0 standing before the others where that needs one pixel more.
+void make_table(const AxisSpec& spec, Interpolation interpolation, bool antialias, DType dtype, bool even,
                 AxisTable& table);
 
 constexpr int kWeightBits = 22;

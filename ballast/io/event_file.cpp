@@ -17,7 +17,11 @@ namespace {
 
 // Field numbers of TensorFlow's event.proto and summary.proto.
 enum class EventField : protozero::pbf_tag_type {
-  wall_time = 1, step = 2, file_version = 3, summary = 5, session_log = 7
+  wall_time = 1,
+  step = 2,
+  file_version = 3,
+  summary = 5,
+  session_log = 7
 };
 constexpr protozero::pbf_tag_type kSummaryValue = 1;
 constexpr protozero::pbf_tag_type kValueTag = 1;
@@ -75,8 +79,8 @@ EventFileWriter::EventFileWriter(FileSystem& fs, const std::filesystem::path& fo
                                  const EventFileOptions& options) {
   static std::atomic<int> counter{0};
   const double now = options.wall_time != 0 ? options.wall_time : seconds_now();
-  const std::string name = "events.out.tfevents." + std::to_string(static_cast<int64_t>(now)) + "." +
-                           host_name() + "." + std::to_string(::getpid()) + "." +
+  const std::string name = "events.out.tfevents." + std::to_string(static_cast<int64_t>(now)) +
+                           "." + host_name() + "." + std::to_string(::getpid()) + "." +
                            std::to_string(counter++);
   file_ = std::make_unique<AppendFile>(fs, folder / name);
   check(file_->size() == 0, "event_file", "a new file is required, got ", file_->path().string());
@@ -99,7 +103,8 @@ EventFileWriter::EventFileWriter(FileSystem& fs, const std::filesystem::path& fo
   file_->flush();
 }
 
-EventFileWriter::EventFileWriter(const std::filesystem::path& folder, const EventFileOptions& options)
+EventFileWriter::EventFileWriter(const std::filesystem::path& folder,
+                                 const EventFileOptions& options)
     : EventFileWriter(real_fs(), folder, options) {}
 
 void EventFileWriter::add_record(std::string_view event) {
@@ -111,7 +116,8 @@ void EventFileWriter::add_record(std::string_view event) {
   file_->append(record);
 }
 
-void EventFileWriter::add_scalar(std::string_view name, int64_t step, double value, double wall_time) {
+void EventFileWriter::add_scalar(std::string_view name, int64_t step, double value,
+                                 double wall_time) {
   const auto last = last_step_.find(name);
   check(last == last_step_.end() || step > last->second, "event_file", "steps of ", name,
         " must rise, got ", step, " after ", last == last_step_.end() ? 0 : last->second);

@@ -33,8 +33,10 @@ struct EventFileOptions {
 class EventFileWriter {
  public:
   /// Errors   StorageError with path and cause.
-  EventFileWriter(FileSystem& fs, const std::filesystem::path& folder, const EventFileOptions& options = {});
-  explicit EventFileWriter(const std::filesystem::path& folder, const EventFileOptions& options = {});
+  EventFileWriter(FileSystem& fs, const std::filesystem::path& folder,
+                  const EventFileOptions& options = {});
+  explicit EventFileWriter(const std::filesystem::path& folder,
+                           const EventFileOptions& options = {});
 
   /// wall_time: seconds since 1970; 0: now.
   /// Errors   std::invalid_argument if the step does not rise.

@@ -18,13 +18,17 @@ namespace {
 using testing::HasSubstr;
 using testing::ThrowsMessage;
 
-std::span<const std::byte> bytes_of(const std::string& text) { return std::as_bytes(std::span(text)); }
+std::span<const std::byte> bytes_of(const std::string& text) {
+  return std::as_bytes(std::span(text));
+}
 
 TEST(Crc32c, KnownAnswers) {
   EXPECT_EQ(crc32c(bytes_of(std::string(32, '\0'))), 0x8a9136aaU);
   EXPECT_EQ(crc32c(bytes_of("123456789")), 0xe3069283U);
   EXPECT_EQ(crc32c({}), 0U);
-  EXPECT_EQ(masked_crc32c(bytes_of("\x1a\x11" "CRC test, one two")), 0x5794d08aU);
+  EXPECT_EQ(masked_crc32c(bytes_of("\x1a\x11"
+                                   "CRC test, one two")),
+            0x5794d08aU);
 }
 
 struct Event {
@@ -57,9 +61,15 @@ std::vector<Event> read_events(const std::filesystem::path& path) {
     protozero::pbf_reader reader(data);
     while (reader.next()) {
       switch (reader.tag()) {
-        case 1: event.wall_time = reader.get_double(); break;
-        case 2: event.step = reader.get_int64(); break;
-        case 3: event.version = reader.get_string(); break;
+        case 1:
+          event.wall_time = reader.get_double();
+          break;
+        case 2:
+          event.step = reader.get_int64();
+          break;
+        case 3:
+          event.version = reader.get_string();
+          break;
         case 5: {
           protozero::pbf_reader summary = reader.get_message();
           summary.next(1);
@@ -76,7 +86,8 @@ std::vector<Event> read_events(const std::filesystem::path& path) {
           event.session = session.get_enum();
           break;
         }
-        default: reader.skip();
+        default:
+          reader.skip();
       }
     }
     events.push_back(event);
@@ -87,7 +98,8 @@ std::vector<Event> read_events(const std::filesystem::path& path) {
 TEST(EventFile, FirstTheVersionThenThePoints) {
   const TestFolder folder;
   EventFileWriter writer(folder.path(), {.wall_time = 1700000000.5});
-  EXPECT_THAT(writer.path().filename().string(), testing::StartsWith("events.out.tfevents.1700000000."));
+  EXPECT_THAT(writer.path().filename().string(),
+              testing::StartsWith("events.out.tfevents.1700000000."));
   writer.add_scalar("train/loss", 50, 0.25, 12.5);
   writer.add_scalar("val/top1", 50, 0.5);
   writer.add_scalar("train/loss", 100, 0.125);
@@ -108,7 +120,8 @@ TEST(EventFile, FirstTheVersionThenThePoints) {
 TEST(EventFile, NonFiniteValuesAreLeftOut) {
   const TestFolder folder;
   EventFileWriter writer(folder.path());
-  for (const double x : {std::nan(""), std::numeric_limits<double>::infinity(), 1e300}) writer.add_scalar("a", 1, x);
+  for (const double x : {std::nan(""), std::numeric_limits<double>::infinity(), 1e300})
+    writer.add_scalar("a", 1, x);
   writer.add_scalar("a", 1, 2.0);
   writer.close();
   EXPECT_EQ(read_events(writer.path()).size(), 2U);
@@ -119,8 +132,9 @@ TEST(EventFile, StepsRisePerTag) {
   EventFileWriter writer(folder.path());
   writer.add_scalar("a", 5, 1);
   writer.add_scalar("b", 1, 1);
-  EXPECT_THAT([&] { writer.add_scalar("a", 5, 1); },
-              ThrowsMessage<std::invalid_argument>("[event_file] steps of a must rise, got 5 after 5"));
+  EXPECT_THAT(
+      [&] { writer.add_scalar("a", 5, 1); },
+      ThrowsMessage<std::invalid_argument>("[event_file] steps of a must rise, got 5 after 5"));
 }
 
 TEST(EventFile, ARestartIsANewFileWithASessionStart) {

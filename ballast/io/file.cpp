@@ -113,8 +113,9 @@ Bytes read_whole(FileSystem& fs, const stdfs::path& path, uint64_t max_bytes) {
   for (;;) {
     // One byte more than the size was: a file that grew, or one of /proc, is read to its end.
     if (used == bytes.size()) bytes.resize(std::max<size_t>(used + 1, used + used / 2));
-    const int64_t n = repeat_interrupted(
-        [&] { return fs.read(file.get(), std::as_writable_bytes(std::span(bytes)).subspan(used)); });
+    const int64_t n = repeat_interrupted([&] {
+      return fs.read(file.get(), std::as_writable_bytes(std::span(bytes)).subspan(used));
+    });
     if (n < 0) fail_read(path, static_cast<int>(-n));
     if (n == 0) break;
     used += static_cast<size_t>(n);
@@ -130,9 +131,15 @@ Bytes read_whole(FileSystem& fs, const stdfs::path& path, uint64_t max_bytes) {
 int RealFs::open(const stdfs::path& path, OpenMode mode) {
   int flags = O_CLOEXEC;
   switch (mode) {
-    case OpenMode::read: flags |= O_RDONLY; break;
-    case OpenMode::create_new: flags |= O_WRONLY | O_CREAT | O_EXCL; break;
-    case OpenMode::update: flags |= O_RDWR | O_CREAT; break;
+    case OpenMode::read:
+      flags |= O_RDONLY;
+      break;
+    case OpenMode::create_new:
+      flags |= O_WRONLY | O_CREAT | O_EXCL;
+      break;
+    case OpenMode::update:
+      flags |= O_RDWR | O_CREAT;
+      break;
   }
   const int file = ::open(path.c_str(), flags, 0666);
   return file >= 0 ? file : last_error();
@@ -298,18 +305,17 @@ void write_file_atomic(FileSystem& fs, const stdfs::path& path,
   std::error_code unknown;
   const auto status = stdfs::status(path, unknown);
   if (!unknown && stdfs::is_regular_file(status) &&
-      (status.permissions() &
-       (stdfs::perms::owner_write | stdfs::perms::group_write | stdfs::perms::others_write)) ==
-          stdfs::perms::none) {
-    throw StorageError(detail::message("file", kWhat, " ", path.string(), ": the file is read-only"),
-                       EACCES);
+      (status.permissions() & (stdfs::perms::owner_write | stdfs::perms::group_write |
+                               stdfs::perms::others_write)) == stdfs::perms::none) {
+    throw StorageError(
+        detail::message("file", kWhat, " ", path.string(), ": the file is read-only"), EACCES);
   }
 
   stdfs::path name;
   int opened = -EEXIST;
   for (int i = 0; opened == -EEXIST && i < 100; ++i) {
-    name = folder_of(path) / ("." + path.filename().string() + ".tmp-" + std::to_string(::getpid()) +
-                              "-" + std::to_string(counter++));
+    name = folder_of(path) / ("." + path.filename().string() + ".tmp-" +
+                              std::to_string(::getpid()) + "-" + std::to_string(counter++));
     opened = repeat_interrupted([&] { return fs.open(name, OpenMode::create_new); });
   }
   if (opened < 0) fail_storage(kWhat, path, -opened, "open");

@@ -142,7 +142,8 @@ class FaultFs final : public FileSystem {
 /// Short writes are continued, EINTR is repeated. Missing folders are not made (see make_folders).
 /// Errors   StorageError with path, call and cause; the temporary is removed and the old file is untouched. Only when the
 ///          last step (fsync of the folder) fails is the new file in place; the error says so.
-void write_file_atomic(FileSystem& fs, const std::filesystem::path& path, std::span<const std::byte> bytes);
+void write_file_atomic(FileSystem& fs, const std::filesystem::path& path,
+                       std::span<const std::byte> bytes);
 void write_file_atomic(FileSystem& fs, const std::filesystem::path& path, std::string_view text);
 /// The same for content in several parts, written one after the other.
 void write_file_atomic(FileSystem& fs, const std::filesystem::path& path,
@@ -153,9 +154,12 @@ void write_file_atomic(const std::filesystem::path& path, std::string_view text)
 /// The whole content of a file.
 /// Errors   DataError `[file] cannot read PATH: No such file or directory`; also for a folder, and for a file of more than
 ///          `max_bytes`.
-std::vector<std::byte> read_file(FileSystem& fs, const std::filesystem::path& path, uint64_t max_bytes = UINT64_MAX);
-std::vector<std::byte> read_file(const std::filesystem::path& path, uint64_t max_bytes = UINT64_MAX);
-std::string read_text_file(FileSystem& fs, const std::filesystem::path& path, uint64_t max_bytes = UINT64_MAX);
+std::vector<std::byte> read_file(FileSystem& fs, const std::filesystem::path& path,
+                                 uint64_t max_bytes = UINT64_MAX);
+std::vector<std::byte> read_file(const std::filesystem::path& path,
+                                 uint64_t max_bytes = UINT64_MAX);
+std::string read_text_file(FileSystem& fs, const std::filesystem::path& path,
+                           uint64_t max_bytes = UINT64_MAX);
 std::string read_text_file(const std::filesystem::path& path, uint64_t max_bytes = UINT64_MAX);
 
 /// Makes a folder and those above it where they are missing, durably.

@@ -37,11 +37,16 @@ const int kErrors[] = {ENOSPC, EIO, EDQUOT, EINTR, EMFILE};
 
 std::string error_name(int e) {
   switch (e) {
-    case ENOSPC: return "ENOSPC";
-    case EIO: return "EIO";
-    case EDQUOT: return "EDQUOT";
-    case EINTR: return "EINTR";
-    default: return "EMFILE";
+    case ENOSPC:
+      return "ENOSPC";
+    case EIO:
+      return "EIO";
+    case EDQUOT:
+      return "EDQUOT";
+    case EINTR:
+      return "EINTR";
+    default:
+      return "EMFILE";
   }
 }
 
@@ -123,7 +128,8 @@ TEST(WriteFileAtomic, ManyThreadsAtOnceLeaveOneWholeFile) {
   std::vector<std::thread> threads;
   for (int i = 0; i < 4; ++i) {
     threads.emplace_back([&, i] {
-      for (int k = 0; k < 10; ++k) write_file_atomic(folder / "a", std::string(5000, static_cast<char>('a' + i)));
+      for (int k = 0; k < 10; ++k)
+        write_file_atomic(folder / "a", std::string(5000, static_cast<char>('a' + i)));
     });
   }
   for (auto& thread : threads) thread.join();
@@ -152,7 +158,9 @@ TEST_P(WriteFileAtomicFaults, EachCallInTurn) {
     const TestFolder folder;
     const auto path = folder / "weights";
     if (fault.old_file) write_file_atomic(path, old);
-    FaultFs fs(real_fs(), {.call = call, .error_number = fault.error_number, .forever = fault.forever,
+    FaultFs fs(real_fs(), {.call = call,
+                           .error_number = fault.error_number,
+                           .forever = fault.forever,
                            .short_bytes = fault.short_bytes});
     bool failed = false;
     try {
@@ -192,18 +200,21 @@ std::vector<Fault> faults() {
   for (const int e : kErrors) {
     for (const bool forever : {false, true}) {
       for (const bool old_file : {false, true}) {
-        for (const uint64_t short_bytes : {0, 9000}) list.push_back({e, forever, old_file, short_bytes});
+        for (const uint64_t short_bytes : {0, 9000})
+          list.push_back({e, forever, old_file, short_bytes});
       }
     }
   }
   return list;
 }
 
-INSTANTIATE_TEST_SUITE_P(All, WriteFileAtomicFaults, testing::ValuesIn(faults()), [](const auto& instance) {
-  const Fault& f = instance.param;
-  return error_name(f.error_number) + (f.forever ? "ForEver" : "Once") + (f.old_file ? "OverAnOldFile" : "") +
-         (f.short_bytes != 0 ? "ShortWrites" : "");
-});
+INSTANTIATE_TEST_SUITE_P(All, WriteFileAtomicFaults, testing::ValuesIn(faults()),
+                         [](const auto& instance) {
+                           const Fault& f = instance.param;
+                           return error_name(f.error_number) + (f.forever ? "ForEver" : "Once") +
+                                  (f.old_file ? "OverAnOldFile" : "") +
+                                  (f.short_bytes != 0 ? "ShortWrites" : "");
+                         });
 
 TEST(WriteFileAtomic, AFileSystemThatCannotPreallocateIsFine) {
   for (const int e : {EOPNOTSUPP, ENOSYS, EINVAL}) {
@@ -218,13 +229,15 @@ TEST(WriteFileAtomic, AFileSystemThatCannotPreallocateIsFine) {
 // ---- reading ----
 
 TEST(ReadFile, NamesPathAndCause) {
-  EXPECT_THAT([] { read_file("/nonexistent/a"); },
-              ThrowsMessage<DataError>("[file] cannot read /nonexistent/a: No such file or directory"));
+  EXPECT_THAT(
+      [] { read_file("/nonexistent/a"); },
+      ThrowsMessage<DataError>("[file] cannot read /nonexistent/a: No such file or directory"));
 }
 
 TEST(ReadFile, RefusesAFolder) {
   const TestFolder folder;
-  EXPECT_THAT([&] { read_text_file(folder.path()); }, ThrowsMessage<DataError>(HasSubstr("Is a directory")));
+  EXPECT_THAT([&] { read_text_file(folder.path()); },
+              ThrowsMessage<DataError>(HasSubstr("Is a directory")));
 }
 
 TEST(ReadFile, RefusesMoreThanTheLimit) {
@@ -247,7 +260,8 @@ TEST(ReadFile, EachFaultIsToldOrSurvived) {
   for (const int e : kErrors) {
     for (const bool forever : {false, true}) {
       for (int64_t call = 1;; ++call) {
-        FaultFs fs(real_fs(), {.call = call, .error_number = e, .forever = forever, .short_bytes = 100});
+        FaultFs fs(real_fs(),
+                   {.call = call, .error_number = e, .forever = forever, .short_bytes = 100});
         try {
           EXPECT_EQ(read_text_file(fs, folder / "a"), text);
         } catch (const DataError& error) {
@@ -271,7 +285,8 @@ TEST(MappedFile, HoldsTheBytesAndMoves) {
   const MappedFile c(std::move(b));
   ASSERT_EQ(c.bytes().size(), 3U);
   EXPECT_EQ(c.bytes()[2], std::byte{'c'});
-  EXPECT_THAT([&] { MappedFile(folder / "no"); }, ThrowsMessage<DataError>(HasSubstr("cannot read")));
+  EXPECT_THAT([&] { MappedFile(folder / "no"); },
+              ThrowsMessage<DataError>(HasSubstr("cannot read")));
   EXPECT_THROW(MappedFile(folder.path()), DataError);
 }
 
@@ -289,8 +304,8 @@ TEST(MakeFolders, AFileInTheWayIsNamed) {
   const TestFolder folder;
   write_file_atomic(folder / "a", "x");
   EXPECT_THAT([&] { make_folders(folder / "a" / "b"); },
-              ThrowsMessage<StorageError>("[file] cannot make the folder " + (folder / "a").string() +
-                                          ": File exists (mkdir)"));
+              ThrowsMessage<StorageError>("[file] cannot make the folder " +
+                                          (folder / "a").string() + ": File exists (mkdir)"));
 }
 
 TEST(MakeFolders, EachFaultIsToldOrSurvived) {
@@ -316,7 +331,8 @@ TEST(RemoveFile, ToleratesAMissingFileOnly) {
   remove_file(folder / "a");
   EXPECT_TRUE(names_in(folder.path()).empty());
   make_folders(folder / "sub");
-  EXPECT_THAT([&] { remove_file(folder / "sub"); }, ThrowsMessage<StorageError>(HasSubstr("cannot remove")));
+  EXPECT_THAT([&] { remove_file(folder / "sub"); },
+              ThrowsMessage<StorageError>(HasSubstr("cannot remove")));
 }
 
 TEST(RealFs, TellsTheSpaceAndTheNames) {
@@ -364,9 +380,17 @@ TEST(FaultFs, EachCallCanFail) {
       {"rename", [&](FileSystem& fs) { return fs.rename(folder / "a", folder / "b"); }},
       {"mkdir", [&](FileSystem& fs) { return fs.mkdir(folder / "c"); }},
       {"unlink", [&](FileSystem& fs) { return fs.unlink(folder / "a"); }},
-      {"readdir", [&](FileSystem& fs) { std::vector<FolderEntry> e; return fs.readdir(folder.path(), e); }},
+      {"readdir",
+       [&](FileSystem& fs) {
+         std::vector<FolderEntry> e;
+         return fs.readdir(folder.path(), e);
+       }},
       {"fsync_dir", [&](FileSystem& fs) { return fs.fsync_dir(folder.path()); }},
-      {"statvfs", [&](FileSystem& fs) { DiskSpace s; return fs.statvfs(folder.path(), s); }},
+      {"statvfs",
+       [&](FileSystem& fs) {
+         DiskSpace s;
+         return fs.statvfs(folder.path(), s);
+       }},
       {"lock", [&](FileSystem& fs) { return fs.lock(-1); }},
   };
   for (const auto& [name, call] : calls) {
@@ -410,7 +434,8 @@ TEST(AppendFile, CutsAndGoesOn) {
   AppendFile file(folder / "log");
   file.append("one\ntwo\n");
   file.cut(4);
-  EXPECT_THAT([&] { file.cut(5); }, ThrowsMessage<std::invalid_argument>(HasSubstr("at most 4 bytes, got 5")));
+  EXPECT_THAT([&] { file.cut(5); },
+              ThrowsMessage<std::invalid_argument>(HasSubstr("at most 4 bytes, got 5")));
   file.append("three\n");
   file.close();
   EXPECT_EQ(read_text_file(folder / "log"), "one\nthree\n");

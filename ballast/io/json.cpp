@@ -13,14 +13,21 @@ namespace {
 
 const char* kind_name(JsonValue::Kind kind) {
   switch (kind) {
-    case JsonValue::Kind::null: return "null";
-    case JsonValue::Kind::boolean: return "a boolean";
+    case JsonValue::Kind::null:
+      return "null";
+    case JsonValue::Kind::boolean:
+      return "a boolean";
     case JsonValue::Kind::integer:
-    case JsonValue::Kind::unsigned_integer: return "an integer";
-    case JsonValue::Kind::number: return "a number";
-    case JsonValue::Kind::string: return "a string";
-    case JsonValue::Kind::array: return "an array";
-    case JsonValue::Kind::object: return "an object";
+    case JsonValue::Kind::unsigned_integer:
+      return "an integer";
+    case JsonValue::Kind::number:
+      return "a number";
+    case JsonValue::Kind::string:
+      return "a string";
+    case JsonValue::Kind::array:
+      return "an array";
+    case JsonValue::Kind::object:
+      return "an object";
   }
   return "?";
 }
@@ -45,7 +52,10 @@ size_t utf8_length(std::string_view text) {
   const auto byte = [&](size_t i) { return static_cast<unsigned char>(text[i]); };
   const unsigned char b = byte(0);
   if (b < 0x80) return 1;
-  const size_t n = b >= 0xc2 && b < 0xe0 ? 2 : (b & 0xf0) == 0xe0 ? 3 : b >= 0xf0 && b < 0xf5 ? 4 : 0;
+  const size_t n = b >= 0xc2 && b < 0xe0   ? 2
+                   : (b & 0xf0) == 0xe0    ? 3
+                   : b >= 0xf0 && b < 0xf5 ? 4
+                                           : 0;
   if (n == 0 || text.size() < n) return 0;
   for (size_t i = 1; i < n; ++i) {
     if ((byte(i) & 0xc0) != 0x80) return 0;
@@ -66,7 +76,9 @@ class Builder : public nlohmann::json_sax<nlohmann::json> {
   bool boolean(bool value) override { return add(JsonValue(value)); }
   bool number_integer(number_integer_t value) override { return add(JsonValue(value)); }
   bool number_unsigned(number_unsigned_t value) override { return add(JsonValue(value)); }
-  bool number_float(number_float_t value, const string_t&) override { return add(JsonValue(value)); }
+  bool number_float(number_float_t value, const string_t&) override {
+    return add(JsonValue(value));
+  }
   bool string(string_t& value) override { return add(JsonValue(std::move(value))); }
   bool binary(binary_t&) override { return false; }
   bool start_object(size_t) override { return open(JsonValue::object()); }
@@ -81,7 +93,8 @@ class Builder : public nlohmann::json_sax<nlohmann::json> {
     open_.back().name = std::move(name);
     return true;
   }
-  bool parse_error(size_t position, const std::string&, const nlohmann::json::exception& e) override {
+  bool parse_error(size_t position, const std::string&,
+                   const nlohmann::json::exception& e) override {
     error_ = "must be JSON";
     std::string_view what = e.what();
     if (const size_t colon = what.find("; "); colon != std::string_view::npos) {
@@ -160,13 +173,27 @@ void append_json_string(std::string& out, std::string_view text) {
       continue;
     }
     switch (c) {
-      case '"': out += "\\\""; break;
-      case '\\': out += "\\\\"; break;
-      case '\b': out += "\\b"; break;
-      case '\f': out += "\\f"; break;
-      case '\n': out += "\\n"; break;
-      case '\r': out += "\\r"; break;
-      case '\t': out += "\\t"; break;
+      case '"':
+        out += "\\\"";
+        break;
+      case '\\':
+        out += "\\\\";
+        break;
+      case '\b':
+        out += "\\b";
+        break;
+      case '\f':
+        out += "\\f";
+        break;
+      case '\n':
+        out += "\\n";
+        break;
+      case '\r':
+        out += "\\r";
+        break;
+      case '\t':
+        out += "\\t";
+        break;
       default:
         if (static_cast<unsigned char>(c) < 0x20) {
           out += "\\u00";
@@ -255,9 +282,12 @@ uint64_t JsonValue::unsigned_integer() const {
 double JsonValue::number() const {
   double value = number_;
   switch (kind_) {
-    case Kind::integer: return static_cast<double>(static_cast<int64_t>(integer_));
-    case Kind::unsigned_integer: return static_cast<double>(integer_);
-    case Kind::number: return value;
+    case Kind::integer:
+      return static_cast<double>(static_cast<int64_t>(integer_));
+    case Kind::unsigned_integer:
+      return static_cast<double>(integer_);
+    case Kind::number:
+      return value;
     default:
       if (kind_ == Kind::string && non_finite_value(string_, value)) return value;
       wrong_kind("a number", *this);
@@ -281,10 +311,18 @@ std::string JsonValue::string_or(std::string_view name, std::string_view otherwi
 
 void JsonValue::write(std::string& out, int indent, int level) const {
   switch (kind_) {
-    case Kind::null: out += "null"; break;
-    case Kind::boolean: out += integer_ != 0 ? "true" : "false"; break;
-    case Kind::integer: out += std::to_string(static_cast<int64_t>(integer_)); break;
-    case Kind::unsigned_integer: out += std::to_string(integer_); break;
+    case Kind::null:
+      out += "null";
+      break;
+    case Kind::boolean:
+      out += integer_ != 0 ? "true" : "false";
+      break;
+    case Kind::integer:
+      out += std::to_string(static_cast<int64_t>(integer_));
+      break;
+    case Kind::unsigned_integer:
+      out += std::to_string(integer_);
+      break;
     case Kind::number:
       if (std::isfinite(number_)) {
         out += shortest_text(number_);
@@ -292,7 +330,9 @@ void JsonValue::write(std::string& out, int indent, int level) const {
         append_json_string(out, shortest_text(number_));
       }
       break;
-    case Kind::string: append_json_string(out, string_); break;
+    case Kind::string:
+      append_json_string(out, string_);
+      break;
     case Kind::array:
       out += '[';
       for (size_t i = 0; i < elements_.size(); ++i) {
@@ -327,8 +367,8 @@ std::string JsonValue::text(int indent) const {
 JsonValue parse_json(std::string_view text, std::string_view label, const JsonLimits& limits) {
   // nlohmann takes a NUL for the end of its input and skips a byte order mark.
   const size_t nul = text.find('\0');
-  check<DataError>(nul == std::string_view::npos, "json", label, ": must be JSON, got a NUL at byte ",
-                   nul);
+  check<DataError>(nul == std::string_view::npos, "json", label,
+                   ": must be JSON, got a NUL at byte ", nul);
   check<DataError>(!text.starts_with("\xef\xbb\xbf"), "json", label,
                    ": must be JSON, got a byte order mark at byte 0");
   Builder builder(limits);

@@ -55,7 +55,11 @@ TEST(JsonValue, IndentsOnRequest) {
 }
 
 TEST(JsonValue, BytesThatAreNotUtf8AreReplaced) {
-  EXPECT_EQ(JsonValue("a\xff" "b\xc3").text(), "\"a\xef\xbf\xbd" "b\xef\xbf\xbd\"");
+  EXPECT_EQ(JsonValue("a\xff"
+                      "b\xc3")
+                .text(),
+            "\"a\xef\xbf\xbd"
+            "b\xef\xbf\xbd\"");
 }
 
 TEST(JsonValue, NonFiniteNumbersAreStringsAndComeBack) {
@@ -70,12 +74,15 @@ TEST(JsonValue, NonFiniteNumbersAreStringsAndComeBack) {
 
 TEST(JsonValue, AskingForAnotherKindIsADataError) {
   const JsonValue text("x"), number(1.5), negative(-1), large(UINT64_MAX);
-  EXPECT_THAT([&] { text.number(); }, ThrowsMessage<DataError>("[json] value must be a number, got a string"));
-  EXPECT_THAT([&] { number.integer(); }, ThrowsMessage<DataError>("[json] value must be an integer, got a number"));
+  EXPECT_THAT([&] { text.number(); },
+              ThrowsMessage<DataError>("[json] value must be a number, got a string"));
+  EXPECT_THAT([&] { number.integer(); },
+              ThrowsMessage<DataError>("[json] value must be an integer, got a number"));
   EXPECT_THROW(number.string(), DataError);
   EXPECT_THROW(number.boolean(), DataError);
   EXPECT_THROW(number.unsigned_integer(), DataError);
-  EXPECT_THAT([&] { negative.unsigned_integer(); }, ThrowsMessage<DataError>("[json] value must be 0 or more, got -1"));
+  EXPECT_THAT([&] { negative.unsigned_integer(); },
+              ThrowsMessage<DataError>("[json] value must be 0 or more, got -1"));
   EXPECT_THAT([&] { large.integer(); }, ThrowsMessage<DataError>(HasSubstr("below 2^63")));
   EXPECT_THROW(number.at("a"), DataError);
   EXPECT_THROW(JsonValue(nullptr).string(), DataError);
@@ -90,7 +97,8 @@ TEST(JsonValue, AskingForAnotherKindIsADataError) {
 }
 
 TEST(JsonValue, ReadsMembers) {
-  const JsonValue row = parse_json(R"({"a": 1, "b": "x", "c": -2.5, "d": [1, 2], "e": null, "f": true})", "t");
+  const JsonValue row =
+      parse_json(R"({"a": 1, "b": "x", "c": -2.5, "d": [1, 2], "e": null, "f": true})", "t");
   EXPECT_EQ(row.at("a").integer(), 1);
   EXPECT_EQ(row.at("a").number(), 1.0);
   EXPECT_EQ(row.at("b").string(), "x");
@@ -111,8 +119,8 @@ TEST(JsonValue, ReadsMembers) {
 }
 
 TEST(ParseJson, RefusesWhatIsNotJson) {
-  for (const char* text : {"", " ", "{", "[1,]", "{\"a\":1,}", "{'a':1}", "nan", "NaN", "01", "1 2", "// c\n1", "\"\xff\"",
-                           "\xef\xbb\xbf{}", "1e999", "\"\\ud800\"", "[1"}) {
+  for (const char* text : {"", " ", "{", "[1,]", "{\"a\":1,}", "{'a':1}", "nan", "NaN", "01", "1 2",
+                           "// c\n1", "\"\xff\"", "\xef\xbb\xbf{}", "1e999", "\"\\ud800\"", "[1"}) {
     EXPECT_THROW(parse_json(text, "t"), DataError) << text;
   }
   EXPECT_THROW(parse_json(std::string_view("{}\0", 3), "t"), DataError);
@@ -120,21 +128,24 @@ TEST(ParseJson, RefusesWhatIsNotJson) {
 
 TEST(ParseJson, NamesTheTextAndTheByte) {
   EXPECT_THAT([] { parse_json("{\"a\":x}", "runs/a.json"); },
-              ThrowsMessage<DataError>(testing::AllOf(HasSubstr("[json] runs/a.json: must be JSON"), HasSubstr("at byte 6"))));
+              ThrowsMessage<DataError>(testing::AllOf(HasSubstr("[json] runs/a.json: must be JSON"),
+                                                      HasSubstr("at byte 6"))));
 }
 
 TEST(ParseJson, DepthIsLimited) {
   const auto nested = [](int n) { return std::string(n, '[') + std::string(n, ']'); };
   EXPECT_NO_THROW(parse_json(nested(64), "t"));
-  EXPECT_THAT([&] { parse_json(nested(65), "t"); }, ThrowsMessage<DataError>("[json] t: must be at most 64 levels deep, got more"));
+  EXPECT_THAT([&] { parse_json(nested(65), "t"); },
+              ThrowsMessage<DataError>("[json] t: must be at most 64 levels deep, got more"));
   EXPECT_NO_THROW(parse_json("{\"a\":1}", "t", {.max_depth = 1}));
   EXPECT_THROW(parse_json("{\"a\":{}}", "t", {.max_depth = 1}), DataError);
   EXPECT_THROW(parse_json(std::string(1'000'000, '['), "t"), DataError);
 }
 
 TEST(ParseJson, DuplicateNames) {
-  EXPECT_THAT([] { parse_json(R"({"a":1,"\u0061":2})", "t"); },
-              ThrowsMessage<DataError>("[json] t: names in an object must be unique, got \"a\" twice"));
+  EXPECT_THAT(
+      [] { parse_json(R"({"a":1,"\u0061":2})", "t"); },
+      ThrowsMessage<DataError>("[json] t: names in an object must be unique, got \"a\" twice"));
   EXPECT_EQ(parse_json(R"({"a":1,"a":2})", "t", {.refuse_duplicates = false}).at("a").integer(), 2);
 }
 
@@ -156,19 +167,21 @@ TEST(ShortestText, EveryDoubleReadsBackToItsBits) {
     const double back = parse_json(JsonValue(x).text(), "t").number();
     ASSERT_EQ(std::bit_cast<uint64_t>(back), std::bit_cast<uint64_t>(x)) << shortest_text(x);
   }
-  for (const double x : {0.0, -0.0, 5e-324, 1.7976931348623157e308, 9007199254740993.0, 1.2345678901234567e19}) {
+  for (const double x :
+       {0.0, -0.0, 5e-324, 1.7976931348623157e308, 9007199254740993.0, 1.2345678901234567e19}) {
     const double back = parse_json(JsonValue(x).text(), "t").number();
     EXPECT_EQ(std::bit_cast<uint64_t>(back), std::bit_cast<uint64_t>(x)) << shortest_text(x);
   }
 }
 
 TEST(IsUtf8, Borders) {
-  for (const char* good : {"", "a", "\x7f", "\xc2\x80", "\xdf\xbf", "\xe0\xa0\x80", "\xed\x9f\xbf", "\xee\x80\x80",
-                           "\xf0\x90\x80\x80", "\xf4\x8f\xbf\xbf"}) {
+  for (const char* good : {"", "a", "\x7f", "\xc2\x80", "\xdf\xbf", "\xe0\xa0\x80", "\xed\x9f\xbf",
+                           "\xee\x80\x80", "\xf0\x90\x80\x80", "\xf4\x8f\xbf\xbf"}) {
     EXPECT_TRUE(is_utf8(good)) << good;
   }
-  for (const char* bad : {"\x80", "\xc0\x80", "\xc1\xbf", "\xc2", "\xe0\x9f\xbf", "\xed\xa0\x80", "\xe2\x82", "\xe2\x28\xa1",
-                          "\xf0\x8f\xbf\xbf", "\xf4\x90\x80\x80", "\xf5\x80\x80\x80", "\xff"}) {
+  for (const char* bad :
+       {"\x80", "\xc0\x80", "\xc1\xbf", "\xc2", "\xe0\x9f\xbf", "\xed\xa0\x80", "\xe2\x82",
+        "\xe2\x28\xa1", "\xf0\x8f\xbf\xbf", "\xf4\x90\x80\x80", "\xf5\x80\x80\x80", "\xff"}) {
     EXPECT_FALSE(is_utf8(bad)) << bad;
   }
 }

@@ -63,7 +63,8 @@ TEST(JsonlWriter, AFullDiskLeavesWholeLines) {
   const TestFolder folder;
   for (int64_t call = 1; call < 40; ++call) {
     const auto path = folder / ("m" + std::to_string(call));
-    FaultFs fs(real_fs(), {.call = call, .error_number = ENOSPC, .forever = true, .short_bytes = 4});
+    FaultFs fs(real_fs(),
+               {.call = call, .error_number = ENOSPC, .forever = true, .short_bytes = 4});
     try {
       JsonlWriter writer(fs, path);
       for (int i = 0; i < 3; ++i) writer.append(row(i));
@@ -88,12 +89,15 @@ TEST(ReadJsonl, EachTruncationKeepsTheWholeLines) {
   }
 }
 
-TEST(ReadJsonl, EmptyLinesAreSkipped) { EXPECT_EQ(parse_jsonl("\n1\n \r\n2\n", "m").rows.size(), 2U); }
+TEST(ReadJsonl, EmptyLinesAreSkipped) {
+  EXPECT_EQ(parse_jsonl("\n1\n \r\n2\n", "m").rows.size(), 2U);
+}
 
 TEST(ReadJsonl, ABadLineIsNamed) {
   EXPECT_THAT([] { parse_jsonl("{}\n\n{\"a\"\n{}\n", "runs/m.jsonl"); },
               ThrowsMessage<DataError>(HasSubstr("[json] runs/m.jsonl:3: must be JSON")));
-  EXPECT_THAT([] { read_jsonl("/nonexistent/m.jsonl"); }, ThrowsMessage<DataError>(HasSubstr("cannot read /nonexistent/m.jsonl")));
+  EXPECT_THAT([] { read_jsonl("/nonexistent/m.jsonl"); },
+              ThrowsMessage<DataError>(HasSubstr("cannot read /nonexistent/m.jsonl")));
 }
 
 }  // namespace

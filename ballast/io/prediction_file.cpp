@@ -119,10 +119,10 @@ PredictionTable read_predictions(const std::filesystem::path& path) {
                    ": metadata \"classes\" is required, got none");
   const auto [end, error] = std::from_chars(
       classes->second.data(), classes->second.data() + classes->second.size(), table.classes);
-  check<DataError>(
-      error == std::errc() && end == classes->second.data() + classes->second.size() &&
-          table.classes >= 0,
-      "prediction_file", file.label(), ": classes must be a number, got ", classes->second);
+  check<DataError>(error == std::errc() && end == classes->second.data() + classes->second.size() &&
+                       table.classes >= 0,
+                   "prediction_file", file.label(), ": classes must be a number, got ",
+                   classes->second);
   table.metadata.erase(classes);
 
   const SafetensorsEntry& index = file.at("index");

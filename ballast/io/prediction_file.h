@@ -37,7 +37,8 @@ struct PredictionTable {
 
 /// Writes a table as a safetensors file (index I64, target pred rank I32, loss confidence F64, logits F32).
 /// Errors   std::invalid_argument if columns differ in length or rows are not sorted by index; StorageError.
-void write_predictions(FileSystem& fs, const std::filesystem::path& path, const PredictionTable& table);
+void write_predictions(FileSystem& fs, const std::filesystem::path& path,
+                       const PredictionTable& table);
 void write_predictions(const std::filesystem::path& path, const PredictionTable& table);
 
 /// Errors   DataError with path and cause: a column missing, of another type or length, classes out of range.

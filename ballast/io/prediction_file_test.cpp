@@ -60,7 +60,8 @@ TEST(PredictionFile, RefusesTablesThatAreNone) {
   const auto refuse = [&](auto&& change, const char* message) {
     PredictionTable t = table();
     change(t);
-    EXPECT_THAT([&] { write_predictions(folder / "p", t); }, ThrowsMessage<std::invalid_argument>(HasSubstr(message)));
+    EXPECT_THAT([&] { write_predictions(folder / "p", t); },
+                ThrowsMessage<std::invalid_argument>(HasSubstr(message)));
   };
   refuse([](auto& t) { t.pred.pop_back(); }, "column pred must have 3 rows, got 2");
   refuse([](auto& t) { t.logits.pop_back(); }, "logits must have 3 rows of 2, got 5 values");
@@ -71,7 +72,8 @@ TEST(PredictionFile, RefusesTablesThatAreNone) {
 
 TEST(PredictionFile, RefusesFilesThatAreNone) {
   const TestFolder folder;
-  const auto refuse = [&](auto&& change, std::map<std::string, std::string> metadata, const char* message) {
+  const auto refuse = [&](auto&& change, std::map<std::string, std::string> metadata,
+                          const char* message) {
     const PredictionTable t = table();
     std::vector<SafetensorsTensor> tensors = {
         {"index", SafetensorsDType::i64, {3}, std::as_bytes(std::span(t.index))},
@@ -82,18 +84,25 @@ TEST(PredictionFile, RefusesFilesThatAreNone) {
         {"confidence", SafetensorsDType::f64, {3}, std::as_bytes(std::span(t.confidence))}};
     change(tensors);
     write_safetensors(folder / "p", tensors, metadata);
-    EXPECT_THAT([&] { read_predictions(folder / "p"); }, ThrowsMessage<DataError>(HasSubstr(message)));
+    EXPECT_THAT([&] { read_predictions(folder / "p"); },
+                ThrowsMessage<DataError>(HasSubstr(message)));
   };
   const auto same = [](auto&) {};
   refuse([](auto& t) { t.pop_back(); }, {{"classes", "2"}}, "tensor confidence is required");
-  refuse([](auto& t) { t[1].dtype = SafetensorsDType::f32; }, {{"classes", "2"}}, "column target must be I32, got F32");
-  refuse([](auto& t) { t[1].shape = {3, 1}; }, {{"classes", "2"}}, "column target has another shape");
+  refuse([](auto& t) { t[1].dtype = SafetensorsDType::f32; }, {{"classes", "2"}},
+         "column target must be I32, got F32");
+  refuse(
+      [](auto& t) {
+        t[1].shape = {3, 1};
+      },
+      {{"classes", "2"}}, "column target has another shape");
   refuse([](auto& t) { t[0].shape = {3, 1}; }, {{"classes", "2"}}, "index must have one dimension");
   refuse(same, {}, "\"classes\" is required");
   refuse(same, {{"classes", "2x"}}, "classes must be a number, got 2x");
   refuse(same, {{"classes", "1"}}, "a class must be in [0, 1), got 1");
   const std::vector<int64_t> unsorted = {4, 1, 7};
-  refuse([&](auto& t) { t[0].bytes = std::as_bytes(std::span(unsorted)); }, {{"classes", "2"}}, "sorted by index");
+  refuse([&](auto& t) { t[0].bytes = std::as_bytes(std::span(unsorted)); }, {{"classes", "2"}},
+         "sorted by index");
 }
 
 }  // namespace

@@ -19,7 +19,8 @@
 namespace ballast {
 namespace {
 
-static_assert(std::endian::native == std::endian::little, "tensors are written as they lie in memory");
+static_assert(std::endian::native == std::endian::little,
+              "tensors are written as they lie in memory");
 
 constexpr std::string_view kStem = "safetensors";
 constexpr uint64_t kLengthBytes = 8;
@@ -33,10 +34,11 @@ struct DTypeRow {
 };
 // In the order of the enumerators.
 constexpr std::array<DTypeRow, 22> kDTypes = {{
-    {"BOOL", 8},    {"F4", 4},      {"F6_E2M3", 6},     {"F6_E3M2", 6},     {"U8", 8},   {"I8", 8},
-    {"F8_E5M2", 8}, {"F8_E4M3", 8}, {"F8_E8M0", 8},     {"F8_E4M3FNUZ", 8}, {"F8_E5M2FNUZ", 8},
-    {"I16", 16},    {"U16", 16},    {"F16", 16},        {"BF16", 16},       {"I32", 32},
-    {"U32", 32},    {"F32", 32},    {"C64", 64},        {"F64", 64},        {"I64", 64}, {"U64", 64},
+    {"BOOL", 8},        {"F4", 4},      {"F6_E2M3", 6}, {"F6_E3M2", 6}, {"U8", 8},
+    {"I8", 8},          {"F8_E5M2", 8}, {"F8_E4M3", 8}, {"F8_E8M0", 8}, {"F8_E4M3FNUZ", 8},
+    {"F8_E5M2FNUZ", 8}, {"I16", 16},    {"U16", 16},    {"F16", 16},    {"BF16", 16},
+    {"I32", 32},        {"U32", 32},    {"F32", 32},    {"C64", 64},    {"F64", 64},
+    {"I64", 64},        {"U64", 64},
 }};
 
 bool multiply(uint64_t a, uint64_t b, uint64_t& product) {
@@ -45,7 +47,8 @@ bool multiply(uint64_t a, uint64_t b, uint64_t& product) {
 
 // Bytes of a tensor, or the reason why there is no such tensor. The product of the other sizes is checked also when one
 // size is 0, so that no later product of a part of them can overflow.
-const char* tensor_bytes(const std::vector<int64_t>& shape, SafetensorsDType dtype, uint64_t& bytes) {
+const char* tensor_bytes(const std::vector<int64_t>& shape, SafetensorsDType dtype,
+                         uint64_t& bytes) {
   uint64_t elements = 1;
   bool empty = false;
   for (const int64_t size : shape) {
@@ -187,17 +190,26 @@ class HeaderReader : public nlohmann::json_sax<nlohmann::json> {
     }
     return false;
   }
-  bool refuse_key(const std::string& name) { return refuse("keys must be unique, got " + name + " twice"); }
+  bool refuse_key(const std::string& name) {
+    return refuse("keys must be unique, got " + name + " twice");
+  }
   bool too_deep() { return refuse("header must be at most 4 levels deep, got more"); }
   bool wrong(const std::string& got) {
     switch (place_) {
-      case Place::start: return refuse("header must be one JSON object, got " + got);
-      case Place::top: return refuse(key_ + " must be an object, got " + got);
-      case Place::metadata: return refuse("metadata must be strings, got " + got + " for " + key_);
-      case Place::entry: return refuse(key_ + " must not be " + got);
-      case Place::shape: return refuse("sizes must be unsigned integers below 2^63, got " + got);
-      case Place::offsets: return refuse("data_offsets must be unsigned integers, got " + got);
-      case Place::end: break;
+      case Place::start:
+        return refuse("header must be one JSON object, got " + got);
+      case Place::top:
+        return refuse(key_ + " must be an object, got " + got);
+      case Place::metadata:
+        return refuse("metadata must be strings, got " + got + " for " + key_);
+      case Place::entry:
+        return refuse(key_ + " must not be " + got);
+      case Place::shape:
+        return refuse("sizes must be unsigned integers below 2^63, got " + got);
+      case Place::offsets:
+        return refuse("data_offsets must be unsigned integers, got " + got);
+      case Place::end:
+        break;
     }
     return refuse("header must be one JSON object, got more");
   }
@@ -224,17 +236,19 @@ void check_ranges(const SafetensorsHeader& header, uint64_t file_size, std::stri
     const char* wrong = tensor_bytes(entry.shape, entry.dtype, bytes);
     must(wrong == nullptr, wrong == nullptr ? "" : wrong, ", got more");
     must(entry.end >= entry.begin, "data_offsets must rise, got ", entry.begin, ", ", entry.end);
-    must(entry.begin == at, "data must begin at ", at, ", where the data before it end, got ", entry.begin);
+    must(entry.begin == at, "data must begin at ", at, ", where the data before it end, got ",
+         entry.begin);
     must(entry.end - entry.begin == bytes, "shape and dtype require ", bytes,
          " bytes, data_offsets give ", entry.end - entry.begin);
     at = entry.end;
   }
   const uint64_t data = file_size - header.data_start;
-  check<DataError>(at == data, kStem, label, ": tensors require ", at, " bytes of data, the file has ",
-                   data);
+  check<DataError>(at == data, kStem, label, ": tensors require ", at,
+                   " bytes of data, the file has ", data);
 }
 
-uint64_t header_length(std::span<const std::byte> start, uint64_t file_size, std::string_view label) {
+uint64_t header_length(std::span<const std::byte> start, uint64_t file_size,
+                       std::string_view label) {
   check<DataError>(file_size >= kLengthBytes && start.size() >= kLengthBytes, kStem, label,
                    ": a file must have at least 8 bytes, got ", file_size);
   uint64_t n = 0;
@@ -265,14 +279,15 @@ uint64_t safetensors_dtype_bits(SafetensorsDType dtype) {
 SafetensorsHeader parse_safetensors_header(std::span<const std::byte> start, uint64_t file_size,
                                            std::string_view label) {
   const uint64_t n = header_length(start, file_size, label);
-  check(start.size() >= kLengthBytes + n, kStem, "the whole header must be given: ", kLengthBytes + n,
-        " bytes, got ", start.size());
+  check(start.size() >= kLengthBytes + n, kStem,
+        "the whole header must be given: ", kLengthBytes + n, " bytes, got ", start.size());
   const std::string_view text(reinterpret_cast<const char*>(start.data()) + kLengthBytes,
                               static_cast<size_t>(n));
   // The parser takes a NUL for the end of the text and skips a byte order mark: both are refused here.
   const auto first = std::ranges::find_if_not(text, is_json_space);
-  check<DataError>(first != text.end() && *first == '{' && text.find('\0') == std::string_view::npos,
-                   kStem, label, ": header must be one JSON object, got something else");
+  check<DataError>(
+      first != text.end() && *first == '{' && text.find('\0') == std::string_view::npos, kStem,
+      label, ": header must be one JSON object, got something else");
   check<DataError>(is_utf8(text), kStem, label, ": header must be UTF-8, got other bytes");
   HeaderReader reader;
   if (!nlohmann::json::sax_parse(text.begin(), text.end(), &reader)) {
@@ -309,9 +324,9 @@ SafetensorsFile SafetensorsFile::open(const std::filesystem::path& path) {
     while (used < start.size()) {
       const int64_t n = fs.read(file, std::span(start).subspan(used));
       if (n == -EINTR) continue;
-      check<DataError>(n > 0, kStem, "cannot read ", path.string(), ": ",
-                       n == 0 ? "it became shorter"
-                              : std::generic_category().message(static_cast<int>(-n)));
+      check<DataError>(
+          n > 0, kStem, "cannot read ", path.string(), ": ",
+          n == 0 ? "it became shorter" : std::generic_category().message(static_cast<int>(-n)));
       used += static_cast<size_t>(n);
     }
   };
@@ -399,11 +414,13 @@ SafetensorsLayout lay_out_safetensors(
   auto meta = metadata.value_or(std::map<std::string, std::string>());
   if (metadata) meta.emplace("format", "pt");
   SafetensorsLayout layout;
-  std::map<std::tuple<const std::byte*, SafetensorsDType, std::vector<int64_t>>, std::string_view> kept;
+  std::map<std::tuple<const std::byte*, SafetensorsDType, std::vector<int64_t>>, std::string_view>
+      kept;
   for (const auto& [name, i] : by_name) {
     const SafetensorsTensor& tensor = tensors[i];
     if (!tensor.bytes.empty()) {
-      const auto [first, is_first] = kept.try_emplace({tensor.bytes.data(), tensor.dtype, tensor.shape}, name);
+      const auto [first, is_first] =
+          kept.try_emplace({tensor.bytes.data(), tensor.dtype, tensor.shape}, name);
       if (!is_first) {
         meta.emplace(name, first->second);
         continue;
@@ -412,14 +429,16 @@ SafetensorsLayout lay_out_safetensors(
     layout.order.push_back(i);
   }
   // Names rise already: a stable sort by type keeps that order within each type.
-  std::ranges::stable_sort(layout.order, std::greater<>(), [&](size_t i) { return tensors[i].dtype; });
+  std::ranges::stable_sort(layout.order, std::greater<>(),
+                           [&](size_t i) { return tensors[i].dtype; });
 
   std::string json = "{";
   if (!meta.empty()) {
     append_json_string(json, kMetadata);
     json += ":{";
     for (const auto& [key, value] : meta) {
-      check(is_utf8(key) && is_utf8(value), kStem, "metadata must be UTF-8, got other bytes for ", key);
+      check(is_utf8(key) && is_utf8(value), kStem, "metadata must be UTF-8, got other bytes for ",
+            key);
       if (json.back() != '{') json += ',';
       append_json_string(json, key);
       json += ':';
@@ -466,7 +485,8 @@ void write_safetensors(FileSystem& fs, const std::filesystem::path& path,
   write_file_atomic(fs, path, parts);
 }
 
-void write_safetensors(const std::filesystem::path& path, std::span<const SafetensorsTensor> tensors,
+void write_safetensors(const std::filesystem::path& path,
+                       std::span<const SafetensorsTensor> tensors,
                        const std::optional<std::map<std::string, std::string>>& metadata) {
   write_safetensors(real_fs(), path, tensors, metadata);
 }

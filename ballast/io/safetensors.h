@@ -17,8 +17,28 @@ namespace ballast {
 
 /// Element types of the format, in its rising order. Spelled in files as in safetensors_dtype_name: "F32".
 enum class SafetensorsDType : uint8_t {
-  boolean, f4, f6_e2m3, f6_e3m2, u8, i8, f8_e5m2, f8_e4m3, f8_e8m0, f8_e4m3fnuz, f8_e5m2fnuz,
-  i16, u16, f16, bf16, i32, u32, f32, c64, f64, i64, u64,
+  boolean,
+  f4,
+  f6_e2m3,
+  f6_e3m2,
+  u8,
+  i8,
+  f8_e5m2,
+  f8_e4m3,
+  f8_e8m0,
+  f8_e4m3fnuz,
+  f8_e5m2fnuz,
+  i16,
+  u16,
+  f16,
+  bf16,
+  i32,
+  u32,
+  f32,
+  c64,
+  f64,
+  i64,
+  u64,
 };
 
 /// "F32", "BF16", ...
@@ -60,7 +80,8 @@ struct SafetensorsHeader {
 /// start   the first min(file_size, 8 + N) bytes of the file, or more
 /// label   names the file in errors
 /// Errors  DataError `[safetensors] LABEL: what is required, got what`
-SafetensorsHeader parse_safetensors_header(std::span<const std::byte> start, uint64_t file_size, std::string_view label);
+SafetensorsHeader parse_safetensors_header(std::span<const std::byte> start, uint64_t file_size,
+                                           std::string_view label);
 
 /// A validated file, mapped (from a path) or owned (from bytes).
 class SafetensorsFile {
@@ -113,21 +134,24 @@ struct SafetensorsLayout {
 /// metadata   std::nullopt writes none at all, not even the format.
 /// Errors     std::invalid_argument: a name twice, or `__metadata__`; a size other than shape and dtype say; a negative
 ///            dimension.
-SafetensorsLayout lay_out_safetensors(std::span<const SafetensorsTensor> tensors,
-                                      const std::optional<std::map<std::string, std::string>>& metadata);
+SafetensorsLayout lay_out_safetensors(
+    std::span<const SafetensorsTensor> tensors,
+    const std::optional<std::map<std::string, std::string>>& metadata);
 
 /// The whole file in memory.
-std::vector<std::byte> encode_safetensors(
-    std::span<const SafetensorsTensor> tensors,
-    const std::optional<std::map<std::string, std::string>>& metadata = std::map<std::string, std::string>());
+std::vector<std::byte> encode_safetensors(std::span<const SafetensorsTensor> tensors,
+                                          const std::optional<std::map<std::string, std::string>>&
+                                              metadata = std::map<std::string, std::string>());
 
 /// Writes the file atomically and durably (write_file_atomic).
 /// Errors   as lay_out_safetensors; StorageError.
-void write_safetensors(
-    FileSystem& fs, const std::filesystem::path& path, std::span<const SafetensorsTensor> tensors,
-    const std::optional<std::map<std::string, std::string>>& metadata = std::map<std::string, std::string>());
-void write_safetensors(
-    const std::filesystem::path& path, std::span<const SafetensorsTensor> tensors,
-    const std::optional<std::map<std::string, std::string>>& metadata = std::map<std::string, std::string>());
+void write_safetensors(FileSystem& fs, const std::filesystem::path& path,
+                       std::span<const SafetensorsTensor> tensors,
+                       const std::optional<std::map<std::string, std::string>>& metadata =
+                           std::map<std::string, std::string>());
+void write_safetensors(const std::filesystem::path& path,
+                       std::span<const SafetensorsTensor> tensors,
+                       const std::optional<std::map<std::string, std::string>>& metadata =
+                           std::map<std::string, std::string>());
 
 }  // namespace ballast

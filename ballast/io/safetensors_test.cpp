@@ -34,7 +34,8 @@ std::vector<std::byte> file_of(std::string_view header, size_t data = 0) {
 }
 
 // One F32 tensor "x" with these fields.
-std::string entry(std::string_view shape, std::string_view offsets, std::string_view dtype = "\"F32\"") {
+std::string entry(std::string_view shape, std::string_view offsets,
+                  std::string_view dtype = "\"F32\"") {
   return "{\"x\":{\"dtype\":" + std::string(dtype) + ",\"shape\":" + std::string(shape) +
          ",\"data_offsets\":" + std::string(offsets) + "}}";
 }
@@ -64,7 +65,8 @@ std::vector<Case> refused() {
       {"HeaderOfTwoTo64Minus1", file_of(UINT64_MAX, "{}", 0), "at most 100000000"},
       {"HeaderOfTwoTo64Minus8", file_of(UINT64_MAX - 7, "{}", 0), "at most 100000000"},
       {"HeaderAbove100MB", file_of(100'000'001, "{}", 0), "at most 100000000"},
-      {"NotUtf8", file_of("{\"\xff\":{\"dtype\":\"F32\",\"shape\":[],\"data_offsets\":[0,4]}}", 4), "UTF-8"},
+      {"NotUtf8", file_of("{\"\xff\":{\"dtype\":\"F32\",\"shape\":[],\"data_offsets\":[0,4]}}", 4),
+       "UTF-8"},
       {"OpenBrace", file_of("{"), "one JSON object"},
       {"AnArray", file_of("[]"), "one JSON object"},
       {"TrailingText", file_of("{}x"), "one JSON object"},
@@ -74,37 +76,49 @@ std::vector<Case> refused() {
       {"HoleInTheMiddle", file_of(two("[0,4]", "[6,10]"), 10), "must begin at 4"},
       {"HoleAtTheStart", file_of(entry("[1]", "[4,8]"), 8), "must begin at 0"},
       {"Tail", file_of(entry("[1]", "[0,4]"), 5), "require 4 bytes of data, the file has 5"},
-      {"MissingBytes", file_of(entry("[1]", "[0,4]"), 3), "require 4 bytes of data, the file has 3"},
+      {"MissingBytes", file_of(entry("[1]", "[0,4]"), 3),
+       "require 4 bytes of data, the file has 3"},
       {"EndBeforeBegin", file_of(entry("[1]", "[4,0]"), 4), "must rise"},
       {"NegativeOffset", file_of(entry("[1]", "[-4,0]"), 0), "unsigned integers, got -4"},
-      {"NegativeDimension", file_of(entry("[-1]", "[0,4]"), 4), "unsigned integers below 2^63, got -1"},
+      {"NegativeDimension", file_of(entry("[-1]", "[0,4]"), 4),
+       "unsigned integers below 2^63, got -1"},
       {"FloatDimension", file_of(entry("[1.0]", "[0,4]"), 4), "got 1.0"},
       {"ExponentDimension", file_of(entry("[1e0]", "[0,4]"), 4), "got 1e0"},
       {"BooleanDimension", file_of(entry("[true]", "[0,4]"), 4), "got true"},
-      {"HugeDimension", file_of(entry("[18446744073709551616]", "[0,4]"), 4), "got 18446744073709551616"},
+      {"HugeDimension", file_of(entry("[18446744073709551616]", "[0,4]"), 4),
+       "got 18446744073709551616"},
       {"ProductWrapsToZero", file_of(entry("[4294967296,4294967296]", "[0,0]"), 0), "below 2^64"},
-      {"ProductWrapsToZeroBehindAZero", file_of(entry("[0,4294967296,4294967296]", "[0,0]"), 0), "below 2^64"},
+      {"ProductWrapsToZeroBehindAZero", file_of(entry("[0,4294967296,4294967296]", "[0,0]"), 0),
+       "below 2^64"},
       {"SizeWraps", file_of(entry("[4611686018427387905]", "[0,4]"), 4), "bits must be below 2^64"},
       {"SizeMismatch", file_of(entry("[2]", "[0,4]"), 4), "require 8 bytes, data_offsets give 4"},
       {"UnknownDType", file_of(entry("[1]", "[0,4]", "\"F33\""), 4), "known one, got F33"},
       {"OneOffset", file_of(entry("[1]", "[4]"), 4), "two numbers, got 1"},
       {"ThreeOffsets", file_of(entry("[1]", "[0,4,4]"), 4), "two numbers, got more"},
-      {"NoDType", file_of("{\"x\":{\"shape\":[1],\"data_offsets\":[0,4]}}", 4), "dtype is required"},
-      {"NoShape", file_of("{\"x\":{\"dtype\":\"F32\",\"data_offsets\":[0,4]}}", 4), "shape is required"},
-      {"MetadataNotStrings", file_of("{\"__metadata__\":{\"a\":1}}"), "metadata must be strings, got 1"},
+      {"NoDType", file_of("{\"x\":{\"shape\":[1],\"data_offsets\":[0,4]}}", 4),
+       "dtype is required"},
+      {"NoShape", file_of("{\"x\":{\"dtype\":\"F32\",\"data_offsets\":[0,4]}}", 4),
+       "shape is required"},
+      {"MetadataNotStrings", file_of("{\"__metadata__\":{\"a\":1}}"),
+       "metadata must be strings, got 1"},
       {"MetadataAnArray", file_of("{\"__metadata__\":[]}"), "__metadata__ must be an object"},
       {"DuplicateKey",
        file_of("{\"x\":{\"dtype\":\"F32\",\"shape\":[0],\"data_offsets\":[0,0]},"
                "\"\\u0078\":{\"dtype\":\"F32\",\"shape\":[0],\"data_offsets\":[0,0]}}"),
        "got x twice"},
       {"DuplicateField",
-       file_of("{\"x\":{\"dtype\":\"F32\",\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}", 4),
+       file_of("{\"x\":{\"dtype\":\"F32\",\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}",
+               4),
        "got dtype twice"},
-      {"Depth100000", file_of("{\"x\":" + std::string(99'999, '[') + std::string(99'999, ']') + "}"), "must be an object"},
+      {"Depth100000",
+       file_of("{\"x\":" + std::string(99'999, '[') + std::string(99'999, ']') + "}"),
+       "must be an object"},
       {"Comment", file_of("{/* no */}"), "one JSON object"},
-      {"SingleQuotes", file_of("{'x':{'dtype':'F32','shape':[1],'data_offsets':[0,4]}}", 4), "one JSON object"},
+      {"SingleQuotes", file_of("{'x':{'dtype':'F32','shape':[1],'data_offsets':[0,4]}}", 4),
+       "one JSON object"},
       {"TrailingComma",
-       file_of("{\"x\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]},}", 4), "one JSON object"},
+       file_of("{\"x\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]},}", 4),
+       "one JSON object"},
   };
 }
 
@@ -113,8 +127,10 @@ std::vector<Case> refused_besides() {
       {"ByteOrderMark", file_of("\xef\xbb\xbf{}"), "one JSON object"},
       {"NulInside", file_of(std::string_view("{}\0{}", 5)), "one JSON object"},
       {"UnknownField",
-       file_of("{\"x\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4],\"a\":1}}", 4), "got a"},
-      {"NoOffsets", file_of("{\"x\":{\"dtype\":\"F32\",\"shape\":[1]}}", 4), "data_offsets is required"},
+       file_of("{\"x\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4],\"a\":1}}", 4),
+       "got a"},
+      {"NoOffsets", file_of("{\"x\":{\"dtype\":\"F32\",\"shape\":[1]}}", 4),
+       "data_offsets is required"},
       {"NullEntry", file_of("{\"x\":null}"), "x must be an object, got null"},
       {"StringEntry", file_of("{\"x\":\"y\"}"), "x must be an object, got a string"},
       {"NumberEntry", file_of("{\"x\":7}"), "x must be an object, got 7"},
@@ -128,13 +144,18 @@ std::vector<Case> refused_besides() {
       {"MinusZero", file_of(entry("[-0]", "[0,0]")), "unsigned integers below 2^63"},
       {"DimensionOf2To63", file_of(entry("[9223372036854775808,0]", "[0,0]")), "below 2^63"},
       {"DuplicateMetadata", file_of("{\"__metadata__\":{\"a\":\"1\",\"a\":\"2\"}}"), "got a twice"},
-      {"MetadataTwice", file_of("{\"__metadata__\":{},\"__metadata__\":{}}"), "got __metadata__ twice"},
+      {"MetadataTwice", file_of("{\"__metadata__\":{},\"__metadata__\":{}}"),
+       "got __metadata__ twice"},
       {"HalfByte", file_of(entry("[3]", "[0,1]", "\"F4\""), 1), "whole bytes"},
       {"HalfByteF6", file_of(entry("[3]", "[0,2]", "\"F6_E2M3\""), 2), "whole bytes"},
-      {"LoneSurrogate", file_of("{\"\\ud800\":{\"dtype\":\"F32\",\"shape\":[0],\"data_offsets\":[0,0]}}"), "one JSON object"},
+      {"LoneSurrogate",
+       file_of("{\"\\ud800\":{\"dtype\":\"F32\",\"shape\":[0],\"data_offsets\":[0,0]}}"),
+       "one JSON object"},
       {"ZeroSizeInsideAnother",
        file_of("{\"a\":{\"dtype\":\"U8\",\"shape\":[4],\"data_offsets\":[0,4]},"
-               "\"b\":{\"dtype\":\"U8\",\"shape\":[0],\"data_offsets\":[2,2]}}", 4), "must begin at"},
+               "\"b\":{\"dtype\":\"U8\",\"shape\":[0],\"data_offsets\":[2,2]}}",
+               4),
+       "must begin at"},
       {"OffsetsNearTwoTo64",
        file_of(entry("[1]", "[18446744073709551612,18446744073709551615]"), 4), "must begin at 0"},
       {"SpacesOnly", file_of("   "), "one JSON object"},
@@ -149,9 +170,12 @@ std::vector<Case> accepted() {
       {"ZeroDimension", file_of(entry("[3,0,2]", "[0,0]"))},
       {"WhiteSpaceBothEnds", file_of(" \t\r\n" + entry("[1]", "[0,4]") + " \t\r\n", 4)},
       {"TwoTensors", file_of(two("[0,4]", "[4,8]"), 8)},
-      {"Metadata", file_of("{\"__metadata__\":{\"format\":\"pt\"},\"x\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}", 4)},
+      {"Metadata", file_of("{\"__metadata__\":{\"format\":\"pt\"},\"x\":{\"dtype\":\"F32\","
+                           "\"shape\":[1],\"data_offsets\":[0,4]}}",
+                           4)},
       {"UnorderedEntries", file_of(two("[4,8]", "[0,4]"), 8)},
-      {"NonAsciiName", file_of("{\"\xe5\xb1\xa4\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}", 4)},
+      {"NonAsciiName",
+       file_of("{\"\xe5\xb1\xa4\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}", 4)},
       {"RankNine", file_of(entry("[1,1,1,1,2,1,1,1,1]", "[0,8]"), 8)},
       {"MetadataOnly", file_of("{\"__metadata__\":{\"format\":\"pt\"}}")},
   };
@@ -168,7 +192,8 @@ TEST_P(SafetensorsRefused, NamesFileAndCause) {
   }
 }
 INSTANTIATE_TEST_SUITE_P(Conformance, SafetensorsRefused, testing::ValuesIn(refused()), case_name);
-INSTANTIATE_TEST_SUITE_P(Besides, SafetensorsRefused, testing::ValuesIn(refused_besides()), case_name);
+INSTANTIATE_TEST_SUITE_P(Besides, SafetensorsRefused, testing::ValuesIn(refused_besides()),
+                         case_name);
 
 class SafetensorsAccepted : public testing::TestWithParam<Case> {};
 TEST_P(SafetensorsAccepted, FromBytesAndMapped) {
@@ -185,7 +210,8 @@ TEST_P(SafetensorsAccepted, FromBytesAndMapped) {
     EXPECT_TRUE(std::ranges::equal(a, b));
   }
 }
-INSTANTIATE_TEST_SUITE_P(Conformance, SafetensorsAccepted, testing::ValuesIn(accepted()), case_name);
+INSTANTIATE_TEST_SUITE_P(Conformance, SafetensorsAccepted, testing::ValuesIn(accepted()),
+                         case_name);
 
 TEST(Safetensors, ConformanceListIsWhole) {
   EXPECT_EQ(refused().size(), 42U);
@@ -194,20 +220,26 @@ TEST(Safetensors, ConformanceListIsWhole) {
 
 TEST(Safetensors, ReadsNamesShapesAndMetadata) {
   const auto file = SafetensorsFile::from_bytes(
-      file_of("{\"__metadata__\":{\"k\":\"v\"},\"b\":{\"shape\":[2,1],\"data_offsets\":[4,12],\"dtype\":\"F32\"},"
-              "\"a\":{\"dtype\":\"I32\",\"shape\":[],\"data_offsets\":[0,4]}}", 12), "f");
+      file_of("{\"__metadata__\":{\"k\":\"v\"},\"b\":{\"shape\":[2,1],\"data_offsets\":[4,12],"
+              "\"dtype\":\"F32\"},"
+              "\"a\":{\"dtype\":\"I32\",\"shape\":[],\"data_offsets\":[0,4]}}",
+              12),
+      "f");
   ASSERT_EQ(file.entries().size(), 2U);
   EXPECT_EQ(file.entries()[0].name, "a");
   EXPECT_EQ(file.at("b").shape, (std::vector<int64_t>{2, 1}));
   EXPECT_EQ(file.at("b").dtype, SafetensorsDType::f32);
   EXPECT_EQ(file.metadata().at("k"), "v");
   EXPECT_EQ(file.find("c"), nullptr);
-  EXPECT_THAT([&] { file.at("c"); }, testing::ThrowsMessage<DataError>("[safetensors] f: tensor c is required, got none"));
+  EXPECT_THAT([&] { file.at("c"); },
+              testing::ThrowsMessage<DataError>("[safetensors] f: tensor c is required, got none"));
 }
 
 TEST(Safetensors, MissingFileIsNamed) {
-  EXPECT_THAT([] { SafetensorsFile::open("/nonexistent/a.safetensors"); },
-              testing::ThrowsMessage<DataError>("[safetensors] cannot read /nonexistent/a.safetensors: No such file or directory"));
+  EXPECT_THAT(
+      [] { SafetensorsFile::open("/nonexistent/a.safetensors"); },
+      testing::ThrowsMessage<DataError>(
+          "[safetensors] cannot read /nonexistent/a.safetensors: No such file or directory"));
 }
 
 TEST(Safetensors, AFolderIsRefused) {
@@ -248,7 +280,8 @@ using Metadata = std::optional<std::map<std::string, std::string>>;
 const Metadata kPt = std::map<std::string, std::string>();
 
 std::vector<std::byte> golden(const std::string& name) {
-  return read_file(std::string(BALLAST_TEST_SOURCE_DIR "/tests/golden/safetensors/") + name + ".safetensors");
+  return read_file(std::string(BALLAST_TEST_SOURCE_DIR "/tests/golden/safetensors/") + name +
+                   ".safetensors");
 }
 
 TEST(SafetensorsWriter, EmptyEqualsTheReference) {
@@ -277,9 +310,9 @@ TEST(SafetensorsWriter, ScalarsAndZeroSizesEqualTheReference) {
 
 TEST(SafetensorsWriter, NamesEqualTheReference) {
   Tensors t;
-  for (const char* name :
-       {"b", "a", "layer1.0.conv1.weight", "layer1.0.bn1.bias", "quote\"", "back\\slash", "sl/ash", "tab\t",
-        "line\n", "bell\x07", "del\x7f", "na\xc3\xafve", "\xe5\xb1\xa4", "\xf0\x9f\x90\x8b", ""}) {
+  for (const char* name : {"b", "a", "layer1.0.conv1.weight", "layer1.0.bn1.bias", "quote\"",
+                           "back\\slash", "sl/ash", "tab\t", "line\n", "bell\x07", "del\x7f",
+                           "na\xc3\xafve", "\xe5\xb1\xa4", "\xf0\x9f\x90\x8b", ""}) {
     t.add(name, SafetensorsDType::f32, {1});
   }
   EXPECT_EQ(encode_safetensors(t.list, kPt), golden("names"));
@@ -291,7 +324,8 @@ TEST(SafetensorsWriter, OrderOfDTypesEqualsTheReference) {
     const auto dtype = static_cast<SafetensorsDType>(i);
     // Python has no word for these, so the reference file lacks them.
     if (dtype == SafetensorsDType::f6_e2m3 || dtype == SafetensorsDType::f6_e3m2) continue;
-    for (const char* part : {"b.", "a."}) t.add(part + std::string(safetensors_dtype_name(dtype)), dtype, {4});
+    for (const char* part : {"b.", "a."})
+      t.add(part + std::string(safetensors_dtype_name(dtype)), dtype, {4});
   }
   EXPECT_EQ(encode_safetensors(t.list, kPt), golden("dtypes"));
 }
@@ -305,9 +339,11 @@ TEST(SafetensorsWriter, PaddingEqualsTheReference) {
 }
 
 TEST(SafetensorsWriter, MetadataKeysAreSortedAndTheFormatStays) {
-  const auto file = encode_safetensors({}, std::map<std::string, std::string>{{"z", "1"}, {"a", "2"}});
+  const auto file =
+      encode_safetensors({}, std::map<std::string, std::string>{{"z", "1"}, {"a", "2"}});
   const std::string_view text(reinterpret_cast<const char*>(file.data()) + 8, file.size() - 8);
-  EXPECT_THAT(std::string(text), HasSubstr("{\"__metadata__\":{\"a\":\"2\",\"format\":\"pt\",\"z\":\"1\"}}"));
+  EXPECT_THAT(std::string(text),
+              HasSubstr("{\"__metadata__\":{\"a\":\"2\",\"format\":\"pt\",\"z\":\"1\"}}"));
 }
 
 TEST(SafetensorsWriter, SharedBytesAreStoredOnce) {
@@ -343,7 +379,8 @@ TEST(SafetensorsWriter, RefusesWhatNoReaderAccepts) {
   };
   const auto bytes = counting(8);
   refuse({"__metadata__", SafetensorsDType::u8, {8}, bytes}, "other than __metadata__");
-  refuse({"x", SafetensorsDType::u8, {7}, bytes}, "[safetensors] tensor x: shape and dtype require 7 bytes, got 8");
+  refuse({"x", SafetensorsDType::u8, {7}, bytes},
+         "[safetensors] tensor x: shape and dtype require 7 bytes, got 8");
   refuse({"x", SafetensorsDType::u8, {-8}, bytes}, "sizes must be 0 or more, got -8");
   refuse({"\xff", SafetensorsDType::u8, {8}, bytes}, "UTF-8");
   refuse({"x", SafetensorsDType::f4, {3}, bytes}, "whole bytes");
@@ -351,7 +388,8 @@ TEST(SafetensorsWriter, RefusesWhatNoReaderAccepts) {
   const std::vector<SafetensorsTensor> twice(2, {"x", SafetensorsDType::u8, {8}, bytes});
   EXPECT_THAT([&] { encode_safetensors(twice); },
               testing::ThrowsMessage<std::invalid_argument>(HasSubstr("got x twice")));
-  EXPECT_THROW(encode_safetensors({}, std::map<std::string, std::string>{{"a", "\xff"}}), std::invalid_argument);
+  EXPECT_THROW(encode_safetensors({}, std::map<std::string, std::string>{{"a", "\xff"}}),
+               std::invalid_argument);
 }
 
 TEST(SafetensorsWriter, AFullDiskLeavesTheOldFile) {
@@ -386,11 +424,33 @@ TEST(SafetensorsHostile, FortyThousandMutants) {
   t.add("layer1.weight", SafetensorsDType::f32, {2, 3});
   t.add("layer1.bias", SafetensorsDType::f16, {3});
   t.add("n", SafetensorsDType::i64, {});
-  const auto good = encode_safetensors(t.list, std::map<std::string, std::string>{{"key", "value"}});
-  const std::vector<std::string> pieces = {
-      "{", "}", "[", "]", "\"", ",", ":", "0", "-1", "1e9", "18446744073709551615", "9223372036854775808",
-      "null", "true", "\\u0000", "\\ud800", "\xff", "\xc3", std::string(1, '\0'), "__metadata__", "F4", "[[[[[[",
-      "\"dtype\":", "data_offsets", "4294967296,4294967296"};
+  const auto good =
+      encode_safetensors(t.list, std::map<std::string, std::string>{{"key", "value"}});
+  const std::vector<std::string> pieces = {"{",
+                                           "}",
+                                           "[",
+                                           "]",
+                                           "\"",
+                                           ",",
+                                           ":",
+                                           "0",
+                                           "-1",
+                                           "1e9",
+                                           "18446744073709551615",
+                                           "9223372036854775808",
+                                           "null",
+                                           "true",
+                                           "\\u0000",
+                                           "\\ud800",
+                                           "\xff",
+                                           "\xc3",
+                                           std::string(1, '\0'),
+                                           "__metadata__",
+                                           "F4",
+                                           "[[[[[[",
+                                           "\"dtype\":",
+                                           "data_offsets",
+                                           "4294967296,4294967296"};
   std::mt19937_64 random(20240611);
   const auto below = [&](size_t n) { return static_cast<size_t>(random() % n); };
   int still_good = 0;
@@ -399,16 +459,24 @@ TEST(SafetensorsHostile, FortyThousandMutants) {
     for (size_t edits = 1 + below(3); edits > 0 && !mutant.empty(); --edits) {
       const size_t at = below(mutant.size());
       switch (below(5)) {
-        case 0: mutant[at] ^= static_cast<std::byte>(1U << below(8)); break;
-        case 1: mutant.resize(at); break;
-        case 2: mutant.erase(mutant.begin() + static_cast<std::ptrdiff_t>(at)); break;
+        case 0:
+          mutant[at] ^= static_cast<std::byte>(1U << below(8));
+          break;
+        case 1:
+          mutant.resize(at);
+          break;
+        case 2:
+          mutant.erase(mutant.begin() + static_cast<std::ptrdiff_t>(at));
+          break;
         case 3: {
           const auto& piece = pieces[below(pieces.size())];
           const auto bytes = to_bytes(piece);
-          mutant.insert(mutant.begin() + static_cast<std::ptrdiff_t>(at), bytes.begin(), bytes.end());
+          mutant.insert(mutant.begin() + static_cast<std::ptrdiff_t>(at), bytes.begin(),
+                        bytes.end());
           break;
         }
-        default: std::swap(mutant[at], mutant[below(mutant.size())]);
+        default:
+          std::swap(mutant[at], mutant[below(mutant.size())]);
       }
     }
     // Half of them with a length that is right again, so that the JSON is reached.
@@ -427,7 +495,9 @@ TEST(SafetensorsHostile, EachTruncation) {
   t.add("w", SafetensorsDType::f32, {5});
   const auto good = encode_safetensors(t.list, kPt);
   for (size_t n = 0; n < good.size(); ++n) {
-    EXPECT_THROW(SafetensorsFile::from_bytes({good.begin(), good.begin() + static_cast<std::ptrdiff_t>(n)}, "cut"), DataError);
+    EXPECT_THROW(SafetensorsFile::from_bytes(
+                     {good.begin(), good.begin() + static_cast<std::ptrdiff_t>(n)}, "cut"),
+                 DataError);
   }
 }
 

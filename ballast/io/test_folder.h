@@ -15,7 +15,8 @@ class TestFolder {
   TestFolder() {
     // In memory where there is such a folder: tests write durably, and a disk would make them wait.
     const std::filesystem::path memory = "/dev/shm";
-    const auto parent = ::access(memory.c_str(), W_OK) == 0 ? memory : std::filesystem::temp_directory_path();
+    const auto parent =
+        ::access(memory.c_str(), W_OK) == 0 ? memory : std::filesystem::temp_directory_path();
     std::string name = (parent / "ballast-test-XXXXXX").string();
     if (::mkdtemp(name.data()) == nullptr) throw std::runtime_error("cannot make " + name);
     path_ = name;
