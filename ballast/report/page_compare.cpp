@@ -65,7 +65,7 @@ void compare_runs(Html& h, const std::vector<RunPage>& runs, const PageOptions& 
 
   begin("compare", "Results");
   h.open("div", {{"class", "scroll"}, {"tabindex", "0"}, {"role", "region"}, {"aria-label", "Results side by side"}});
-  h.open("table", {{"class", "keys"}}).open("thead").open("tr").element("th", "", {{"scope", "col"}, {"aria-label", "metric"}});
+  h.open("table", {{"class", "keys"}}).open("thead").open("tr").element("th", "metric", {{"scope", "col"}});
   heads();
   h.close().close().open("tbody");
   struct Row {

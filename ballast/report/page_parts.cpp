@@ -92,7 +92,11 @@ class Sections {
   void begin(const std::string& id, const std::string& title) {
     std::string full = prefix_ + id;
     entries_.emplace_back(full, title);
-    h_.open("section", {{"id", full}, {"aria-labelledby", full + "-h"}});
+    if (level_ == 2) {
+      h_.open("section", {{"id", full}, {"aria-labelledby", full + "-h"}});
+    } else {
+      h_.open("section", {{"id", full}});  // one of many of its name: no landmark
+    }
     h_.element(level_ == 2 ? "h2" : "h3", title, {{"id", full + "-h"}});
   }
   void end() { h_.close(); }
@@ -519,7 +523,7 @@ class Sections {
     for (const PagePicture& p : pictures) {
       std::string truth = p.target >= 0 ? r_.class_name(p.target) : "";
       std::string said = p.pred >= 0 ? r_.class_name(p.pred) : "";
-      std::string alt = said.empty() ? (truth.empty() ? p.name : truth) : truth + ", taken for " + said;
+      std::string alt = said.empty() ? "augmented: " + (truth.empty() ? p.name : truth) : truth + ", taken for " + said;
       if (p.pred >= 0 && p.pred == p.target) {
         alt = truth + ", recognized";
       }
