@@ -158,7 +158,7 @@ inline void write_made_up_run(const std::filesystem::path& folder, const MadeUpR
   double loss = 0;
   for (int64_t i = 0; i < m.test_samples; ++i) {
     auto target = static_cast<int32_t>(i % k);
-    bool ok = numbers.next() < m.skill - (target == 6 ? 0.14 : 0);
+    bool ok = numbers.next() < m.skill - (target == 6 ? 0.2 : 0);
     int32_t pred = ok ? target : static_cast<int32_t>(numbers.next() < 0.5 ? (target + 2) % k : (target * 3 + 4) % k);
     if (m.never_says_last_class && pred == k - 1) {
       pred = 0;

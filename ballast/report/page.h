@@ -24,11 +24,11 @@ struct PagePicture {
 /// One run of a page: the record and the pictures that go with it.
 struct RunPage {
   RecordedRun record;
-  std::string predictions_split;         ///< the split the pictures come from: "test" or "val"
-  std::vector<PagePicture> wrongest;     ///< most confident mistakes, worst first
-  std::vector<PagePicture> uncertain;    ///< least certain, least first
-  std::vector<PagePicture> first_batch;  ///< the first augmented training batch
-  std::string pictures_note;             ///< why there are none; empty if there are
+  std::string predictions_split = {};         ///< the split the pictures come from: "test" or "val"
+  std::vector<PagePicture> wrongest = {};     ///< most confident mistakes, worst first
+  std::vector<PagePicture> uncertain = {};    ///< least certain, least first
+  std::vector<PagePicture> first_batch = {};  ///< the first augmented training batch
+  std::string pictures_note = {};             ///< why there are none; empty if there are
 };
 
 struct PageOptions {

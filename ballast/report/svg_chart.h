@@ -16,7 +16,7 @@ struct ChartPoint {
 /// A line of a chart. Points that are not finite are gaps.
 struct ChartSeries {
   std::string name;
-  std::vector<ChartPoint> points;
+  std::vector<ChartPoint> points = {};
   /// 0..7: colour and dash pattern, each of its own, so that lines differ without colour too.
   int style = 0;
   /// A dot at each point.
