@@ -1,0 +1,146 @@
+#include <ballast/loss/cross_entropy.h>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+
+#include <cmath>
+
+namespace ballast {
+namespace {
+
+
+torch::Tensor draw(std::vector<int64_t> shape, double phase = 0) {
+  int64_t n = 1;
+  for (int64_t s : shape) n *= s;
+  return (torch::arange(n, torch::kDouble) * 12.9898 + phase).sin().mul(3).reshape(shape);
+}
+
+std::string message_of(const std::function<void()>& f) {
+  try {
+    f();
+  } catch (const std::invalid_argument& e) {
+    return e.what();
+  }
+  return "nothing thrown";
+}
+
+TEST(CrossEntropy, ZeroLogitsGiveLnK) {
+  const torch::Tensor target = torch::tensor({0, 3, 9}, torch::kLong);
+  for (double e : {0.0, 0.1, 1.0}) {
+    EXPECT_NEAR(cross_entropy(torch::zeros({3, 10}, torch::kDouble), target, {.label_smoothing = e}).item<double>(),
+                std::log(10.0), 1e-14);
+  }
+}
+
+TEST(CrossEntropy, TwoClassesByHand) {
+  // p = (1/4, 3/4): -log(1/4) for class 0, smoothed by 0.2: 0.9 and 0.1.
+  const torch::Tensor logits = torch::tensor({{0.0, std::log(3.0)}}, torch::kDouble);
+  const torch::Tensor target = torch::tensor({0}, torch::kLong);
+  EXPECT_NEAR(cross_entropy(logits, target).item<double>(), std::log(4.0), 1e-14);
+  EXPECT_NEAR(cross_entropy(logits, target, {.label_smoothing = 0.2}).item<double>(),
+              0.9 * std::log(4.0) + 0.1 * std::log(4.0 / 3), 1e-14);
+}
+
+TEST(CrossEntropy, EqualsLibTorchsWithEveryOption) {
+  const torch::Tensor weight = torch::tensor({0.5, 2.0, 1.0, 0.25, 3.0}, torch::kDouble);
+  for (bool spatial : {false, true}) {
+    const torch::Tensor target = spatial ? torch::tensor({{0, 4, 2}, {1, -100, 3}}, torch::kLong)
+                                         : torch::tensor({0, 4, 2, -100, 1, 3}, torch::kLong);
+    for (double e : {0.0, 0.1}) {
+      for (bool weighted : {false, true}) {
+        for (Reduction r : {Reduction::none, Reduction::mean, Reduction::sum}) {
+          torch::Tensor a = (spatial ? draw({2, 5, 3}) : draw({6, 5})).requires_grad_();
+          torch::Tensor b = a.detach().clone().requires_grad_();
+          const torch::Tensor ours = cross_entropy(
+              a, target, {.label_smoothing = e, .weight = weighted ? weight : torch::Tensor(), .reduction = r});
+          const int64_t code = r == Reduction::none ? at::Reduction::None : r == Reduction::mean ? at::Reduction::Mean : at::Reduction::Sum;
+          const torch::Tensor theirs =
+              at::cross_entropy_loss(b, target, weighted ? weight : torch::Tensor(), code, -100, e);
+          EXPECT_TRUE(torch::allclose(ours, theirs, 1e-12, 1e-12));
+          const torch::Tensor g = draw(ours.sizes().vec(), 1);
+          ours.backward(g);
+          theirs.backward(g);
+          EXPECT_TRUE(torch::allclose(a.grad(), b.grad(), 1e-12, 1e-12));
+        }
+      }
+    }
+  }
+}
+
+TEST(CrossEntropy, SoftEqualsHardOnOneHotsAndLibTorchsOnMixtures) {
+  const torch::Tensor target = torch::tensor({1, 0, 3}, torch::kLong);
+  const torch::Tensor hot = torch::one_hot(target, 4).to(torch::kDouble);
+  const torch::Tensor logits = draw({3, 4});
+  for (double e : {0.0, 0.3}) {
+    EXPECT_NEAR(cross_entropy(logits, target, {.label_smoothing = e}).item<double>(),
+                cross_entropy(logits, hot, {.label_smoothing = e}).item<double>(), 1e-14);
+    const torch::Tensor q = torch::softmax(draw({3, 4}, 2), 1);
+    EXPECT_NEAR(cross_entropy(logits, q, {.label_smoothing = e}).item<double>(),
+                at::cross_entropy_loss(logits, q, {}, at::Reduction::Mean, -100, e).item<double>(), 1e-13);
+  }
+}
+
+TEST(CrossEntropy, AllRowsIgnoredGiveZeroAndZeroGradients) {
+  for (double e : {0.0, 0.1}) {
+    torch::Tensor logits = draw({2, 3}).requires_grad_();
+    const torch::Tensor loss = cross_entropy(logits, torch::full({2}, -100, torch::kLong), {.label_smoothing = e});
+    EXPECT_EQ(loss.item<double>(), 0);
+    loss.backward();
+    EXPECT_EQ(logits.grad().abs().max().item<double>(), 0);
+  }
+  EXPECT_EQ(cross_entropy(torch::zeros({0, 3}), torch::zeros({0}, torch::kLong)).item<double>(), 0);
+}
+
+TEST(CrossEntropy, LargeScoresStayFinite) {
+  torch::Tensor logits = torch::tensor({{1e4, -1e4, 0.0}}, torch::kDouble).requires_grad_();
+  const torch::Tensor loss = cross_entropy(logits, torch::tensor({1}, torch::kLong), {.label_smoothing = 0.1});
+  EXPECT_TRUE(std::isfinite(loss.item<double>()));
+  loss.backward();
+  EXPECT_TRUE(torch::isfinite(logits.grad()).all().item<bool>());
+}
+
+TEST(CrossEntropy, GradientIsThatOfDifferences) {
+  const torch::Tensor weight = torch::tensor({0.5, 2.0, 1.0}, torch::kDouble);
+  const torch::Tensor target = torch::tensor({2, 0, 1}, torch::kLong);
+  const CrossEntropyOptions options{.label_smoothing = 0.2, .weight = weight};
+  torch::Tensor x = draw({3, 3}).requires_grad_();
+  cross_entropy(x, target, options).backward();
+  for (int64_t i = 0; i < 9; ++i) {
+    torch::NoGradGuard no_grad;
+    torch::Tensor up = x.detach().clone(), down = up.clone();
+    up.view(-1)[i] += 1e-6;
+    down.view(-1)[i] -= 1e-6;
+    const double slope = (cross_entropy(up, target, options) - cross_entropy(down, target, options)).item<double>() / 2e-6;
+    EXPECT_NEAR(x.grad().view(-1)[i].item<double>(), slope, 1e-8);
+  }
+}
+
+TEST(CrossEntropy, HalfTypesAreRoundedOnce) {
+  const torch::Tensor logits = draw({4, 7}).to(torch::kBFloat16);
+  const torch::Tensor target = torch::tensor({1, 0, 6, 2}, torch::kLong);
+  const torch::Tensor loss = cross_entropy(logits, target);
+  EXPECT_EQ(loss.scalar_type(), torch::kBFloat16);
+  const double exact = cross_entropy(logits.to(torch::kDouble), target).item<double>();
+  EXPECT_NEAR(loss.to(torch::kDouble).item<double>(), exact, std::abs(exact) / 256);
+}
+
+TEST(CrossEntropy, ErrorsSayWhereAndWhat) {
+  const torch::Tensor logits = torch::zeros({4, 10});
+  const torch::Tensor target = torch::tensor({1, 2, 3, 10}, torch::kLong);
+  EXPECT_EQ(message_of([&] { cross_entropy(logits, target); }),
+            "[cross_entropy] target must be in [0, 10), got 10 at (3)");
+  EXPECT_EQ(message_of([&] { cross_entropy(logits, target, {.label_smoothing = 1.5}); }),
+            "[cross_entropy] label_smoothing must be in [0, 1], got 1.5");
+  EXPECT_EQ(message_of([&] { cross_entropy(logits, torch::zeros({3}, torch::kLong)); }),
+            "[cross_entropy] target must have the shape of the rows of logits, got (3) and (4, 10)");
+  EXPECT_THAT(message_of([&] { cross_entropy(logits, torch::full({4, 10}, 0.08)); }),
+              testing::StartsWith("[cross_entropy] target rows must sum to 1, got 0.8"));
+  EXPECT_THAT(message_of([&] { cross_entropy(logits, torch::zeros({4}, torch::kInt)); }),
+              testing::StartsWith("[cross_entropy] target must be int64 classes"));
+  EXPECT_EQ(message_of([&] { cross_entropy(logits, target, {.weight = torch::ones({3})}); }),
+            "[cross_entropy] weight must have shape (10), got (3)");
+}
+
+}  // namespace
+}  // namespace ballast
