@@ -20,8 +20,8 @@ LineChart overlay(const std::vector<RunPage>& runs, const PageOptions& options, 
     for (auto [x, y] : check_points(runs[i].record, "val", metric)) {
       s.points.push_back({x, y});
     }
-    epochs = epochs && steps_are_epochs(runs[i].record);
     if (!s.points.empty()) {
+      epochs = epochs && steps_are_epochs(runs[i].record);
       c.summary += s.name + " ends at " + metric_text(metric, s.points.back().y) + ". ";
     }
     c.series.push_back(std::move(s));
@@ -64,8 +64,8 @@ void compare_runs(Html& h, const std::vector<RunPage>& runs, const PageOptions& 
   };
 
   begin("compare", "Results");
-  h.open("div", {{"class", "scroll"}, {"tabindex", "0"}, {"role", "region"}, {"aria-label", "Results side by side"}});
-  h.open("table", {{"class", "keys"}}).open("thead").open("tr").element("th", "metric", {{"scope", "col"}});
+  h.open("div", {{"class", "scroll"}, {"tabindex", "0"}, {"role", "group"}, {"aria-label", "Results side by side"}});
+  h.open("table").open("thead").open("tr").element("th", "metric", {{"scope", "col"}});
   heads();
   h.close().close().open("tbody");
   struct Row {
@@ -167,7 +167,7 @@ void compare_runs(Html& h, const std::vector<RunPage>& runs, const PageOptions& 
   if (order.empty()) {
     h.element("p", "None: all values are the same.");
   } else {
-    h.open("div", {{"class", "scroll"}, {"tabindex", "0"}, {"role", "region"}, {"aria-label", "Configuration differences"}});
+    h.open("div", {{"class", "scroll"}, {"tabindex", "0"}, {"role", "group"}, {"aria-label", "Configuration differences"}});
     h.open("table", {{"class", "keys"}}).open("thead").open("tr").element("th", "key", {{"scope", "col"}});
     heads();
     h.close().close().open("tbody");

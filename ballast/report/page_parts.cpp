@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cctype>
 #include <cmath>
 #include <map>
 #include <set>
@@ -197,7 +198,7 @@ class Sections {
     }
     if (!r_.command.empty() && !options_.no_times) {
       h_.element(sub(), "To repeat it");
-      h_.element("pre", r_.command, {{"tabindex", "0"}, {"role", "region"}, {"aria-label", "Command to repeat the run"}});
+      h_.element("pre", r_.command, {{"tabindex", "0"}, {"role", "group"}, {"aria-label", "Command to repeat the run"}});
     }
     end();
   }
@@ -216,7 +217,7 @@ class Sections {
         }
       }
     }
-    h_.open("div", {{"class", "scroll"}, {"tabindex", "0"}, {"role", "region"}, {"aria-label", "Metrics"}});
+    h_.open("div", {{"class", "scroll"}, {"tabindex", "0"}, {"role", "group"}, {"aria-label", "Metrics"}});
     h_.open("table").element("caption", "Metrics, with 95 % intervals").open("thead").open("tr");
     h_.element("th", "metric", {{"scope", "col"}});
     for (const auto& [title, check] : columns) {
@@ -321,7 +322,9 @@ class Sections {
       return s.name + ": nothing recorded. ";
     }
     auto text = [&](double v) { return share ? percent(v) : format_significant(v, 3); };
-    return s.name + " from " + text(first->y) + " to " + text(last->y) + ". ";
+    std::string name = s.name;
+    name[0] = static_cast<char>(std::toupper(static_cast<unsigned char>(name[0])));
+    return name + " from " + text(first->y) + " to " + text(last->y) + ". ";
   }
 
   void curves() {
@@ -368,8 +371,8 @@ class Sections {
     }
     {
       LineChart c{.id = prefix_ + "lr", .title = "Learning rate"};
-      c.series = {train_series("lr", &TrainRow::lr, 0)};
-      c.summary = "Schedule " + or_else(r_.config_text("schedule.name"), "unknown") + "; " + trend(c.series[0], false);
+      c.series = {train_series("rate", &TrainRow::lr, 0)};
+      c.summary = "Schedule " + or_else(r_.config_text("schedule.name"), "unknown") + ". " + trend(c.series[0], false);
       double peak = 0;
       for (const TrainRow& t : r_.train) {
         peak = std::max(peak, std::isfinite(t.lr) ? t.lr : 0);
@@ -441,7 +444,7 @@ class Sections {
     if (cut) {
       order.resize(1000);
     }
-    h_.open("div", {{"class", "scroll"}, {"tabindex", "0"}, {"role", "region"}, {"aria-label", "Accuracy by class"}});
+    h_.open("div", {{"class", "scroll"}, {"tabindex", "0"}, {"role", "group"}, {"aria-label", "Accuracy by class"}});
     h_.open("table", {{"class", "sortable wide"}});
     h_.element("caption", "Accuracy by class on " + where + ", lowest first; the bar is the 95 % interval" +
                               (cut ? "; the 1,000 lowest" : ""));
@@ -503,7 +506,7 @@ class Sections {
     }
     size_t shown = std::min<size_t>(list.size(), 200);
     h_.open("details").element("summary", shown < list.size() ? "The 200 most frequent confusions as a list" : "All confusions as a list");
-    h_.open("div", {{"class", "scroll"}, {"tabindex", "0"}, {"role", "region"}, {"aria-label", "Confusions"}});
+    h_.open("div", {{"class", "scroll"}, {"tabindex", "0"}, {"role", "group"}, {"aria-label", "Confusions"}});
     h_.open("table", {{"class", "sortable"}}).open("thead").open("tr");
     h_.element("th", "is", {{"scope", "col"}}).element("th", "taken for", {{"scope", "col"}});
     h_.element("th", "times", {{"scope", "col"}, {"class", "n"}}).element("th", "of the class", {{"scope", "col"}, {"class", "n"}});
@@ -537,7 +540,7 @@ class Sections {
           h_.text(" \u2192 ").element("b", said);
         }
         if (std::isfinite(p.confidence)) {
-          h_.text(" " + format_fixed(100 * p.confidence, 0) + " %");
+          h_.text(" " + format_fixed(100 * p.confidence, 0) + "\u00a0%");
         }
         h_.close();
       } else if (!truth.empty()) {
@@ -567,7 +570,7 @@ class Sections {
     };
     size_t n = std::min<size_t>(24, list.size());
     std::partial_sort(list.begin(), list.begin() + static_cast<ptrdiff_t>(n), list.end(), order);
-    h_.open("div", {{"class", "scroll"}, {"tabindex", "0"}, {"role", "region"}, {"aria-label", wrong ? "Most wrong" : "Least certain"}});
+    h_.open("div", {{"class", "scroll"}, {"tabindex", "0"}, {"role", "group"}, {"aria-label", wrong ? "Most wrong" : "Least certain"}});
     h_.open("table").open("thead").open("tr");
     for (const char* title : {"sample", "is", "taken for"}) {
       h_.element("th", title, {{"scope", "col"}});
@@ -794,7 +797,7 @@ class Sections {
           parts.push_back(part);
         }
       }
-      h_.open("div", {{"class", "scroll"}, {"tabindex", "0"}, {"role", "region"}, {"aria-label", "Pictures by part and class"}});
+      h_.open("div", {{"class", "scroll"}, {"tabindex", "0"}, {"role", "group"}, {"aria-label", "Pictures by part and class"}});
       h_.open("table", {{"class", "sortable"}}).element("caption", "Pictures by part and class").open("thead").open("tr");
       h_.element("th", "class", {{"scope", "col"}});
       for (const std::string& part : parts) {

@@ -67,7 +67,7 @@ Html legend(const LineChart& chart) {
 Html data_table(const LineChart& chart) {
   Html h;
   h.open("details", {{"class", "data"}}).element("summary", "Data");
-  h.open("div", {{"class", "scroll"}, {"tabindex", "0"}, {"role", "region"}, {"aria-label", chart.title + ", data"}});
+  h.open("div", {{"class", "scroll"}, {"tabindex", "0"}, {"role", "group"}, {"aria-label", chart.title + ", data"}});
   h.open("table").open("thead").open("tr");
   h.element("th", "line", {{"scope", "col"}}).element("th", chart.x_title, {{"scope", "col"}, {"class", "n"}});
   h.element("th", chart.title, {{"scope", "col"}, {"class", "n"}}).close().close().open("tbody");
@@ -433,7 +433,7 @@ Html confusion_map(const Confusion& c, const std::vector<std::string>& names) {
   }
   bool numbers = c.classes <= 20;
   auto name = [&](int64_t i) { return names[static_cast<size_t>(i)]; };
-  h.open("div", {{"class", "scroll"}, {"tabindex", "0"}, {"role", "region"}, {"aria-label", "Confusion matrix"}});
+  h.open("div", {{"class", "scroll"}, {"tabindex", "0"}, {"role", "group"}, {"aria-label", "Confusion matrix"}});
   h.open("table", {{"class", numbers ? "confusion" : "confusion fine"}});
   h.open("caption").text("Rows: the true class. Columns: what the model said. Darker: a larger share of the row.").close();
   h.open("thead").open("tr").element("td", "");
