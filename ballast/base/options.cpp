@@ -14,6 +14,9 @@ std::string shortest(double x) {
   if (std::isinf(x)) {
     return x > 0 ? "inf" : "-inf";
   }
+  if (std::abs(x) < 1e15 && x == std::trunc(x)) {
+    return std::to_string(static_cast<int64_t>(x));  // to_chars would write 1000000 as 1e+06
+  }
   char buffer[32];
   return {buffer, std::to_chars(buffer, buffer + sizeof buffer, x).ptr};
 }

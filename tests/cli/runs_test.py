@@ -1,0 +1,324 @@
+"""Commands that run models: training, interruption, faults of storage, prediction. Usage: runs_test.py PROGRAM"""
+import csv
+import io
+import json
+import os
+import pathlib
+import pty
+import re
+import resource
+import select
+import signal
+import shutil
+import subprocess
+import tempfile
+import time
+import unittest
+
+import support
+from support import QUICK, Case, ballast, environment, main, make_photos, png
+
+
+class WithRun(Case):
+    """Tests that share one trained run."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.home = pathlib.Path(tempfile.mkdtemp(prefix="ballast-cli-"))
+        cls.addClassCleanup(shutil.rmtree, cls.home, ignore_errors=True)
+        make_photos(cls.home / "photos", count=24)
+        cls.trained = ballast("train", "--data", "photos", "--name", "first", "--json", *QUICK, cwd=cls.home)
+
+    def here(self, *words, **more):
+        return ballast(*words, cwd=self.home, **more)
+
+    def setUp(self):
+        super().setUp()
+        self.assertEqual(self.trained.code, 0, self.trained.err)
+
+
+class Train(WithRun):
+    def test_result_is_one_json_document_and_the_plan_comes_first(self):
+        result = self.trained.json()
+        self.assertEqual(result["reason"], "completed")
+        self.assertEqual(result["epochs"], 2)
+        self.assertEqual(result["folder"], "runs/first")
+        self.assertGreater(result["val"]["top1"], 0.5)
+        self.assertIn("top1", result["test"])
+        self.assertEqual(result["plan"]["classes"], ["cat", "dog", "owl"])
+        self.assertGreater(result["plan"]["seconds_estimate"], 0)
+        self.assertIn("plan\n", self.trained.err)
+        self.assertRegex(self.trained.err, r"time +about .* on this machine")
+
+    def test_the_run_folder_is_whole(self):
+        run = self.home / "runs" / "first"
+        for name in ("config.toml", "env.json", "metrics.jsonl", "timing.jsonl", "events.jsonl", "metrics.csv", "split.csv",
+                     "report.html", "model/model.safetensors", "model/config.json"):
+            self.assertTrue((run / name).is_file(), name)
+        self.assertTrue(list(run.glob("checkpoints/step-*/model.safetensors")))
+        for line in (run / "metrics.jsonl").read_text().splitlines():
+            json.loads(line)
+        self.assertRegex((run / "config.toml").read_text(), r"epochs = 2  # flag")
+        leftovers = [p.name for p in run.rglob("*") if ".tmp" in p.name or ".part" in p.name]
+        self.assertEqual(leftovers, [])
+
+    def test_the_configuration_of_a_run_is_read_again(self):
+        result = self.here("config", "render", "--config", "runs/first/config.toml", "--json")
+        self.assertEqual(result.code, 0, result.err)
+        self.assertEqual(result.json()["train.epochs"]["value"], 2)
+
+    def test_an_existing_run_is_not_overwritten(self):
+        before = (self.home / "runs/first/model/model.safetensors").read_bytes()
+        result = self.here("train", "--data", "photos", "--name", "first", *QUICK, "--seed", "5")
+        self.refused_with_plan(result, 2, "--overwrite")
+        self.assertEqual((self.home / "runs/first/model/model.safetensors").read_bytes(), before)
+
+    def refused_with_plan(self, result, code, text):
+        self.assertEqual(result.code, code, result.err)
+        last = result.lines[-1]
+        self.assertTrue(last.startswith("ballast: "), result.err)
+        self.assertIn(text, last)
+
+    def test_dry_run_leaves_nothing(self):
+        result = self.run_in("train", "--data", self.home / "photos", "--dry-run", *QUICK)
+        self.assertEqual(result.code, 0, result.err)
+        self.assertIn("plan\n", result.err)
+        self.assertEqual(list(self.dir.iterdir()), [])
+
+    def test_same_command_same_weights_for_any_number_of_workers(self):
+        words = ["train", "--data", self.home / "photos", *QUICK, "--augment-train", "random_crop(16, padding=2) | hflip"]
+        files = []
+        for n, workers in enumerate(("0", "2")):
+            result = self.run_in(*words, "--workers", workers, "--out", f"run{n}")
+            self.assertEqual(result.code, 0, result.err)
+            files.append((self.dir / f"run{n}" / "model" / "model.safetensors").read_bytes())
+        self.assertEqual(files[0], files[1])
+
+    def test_missing_and_empty_data(self):
+        self.refused(self.run_in("train", "--data", "nothing-here", *QUICK), 3, "nothing-here")
+        make_photos(self.dir / "photos")
+        (self.dir / "photos" / "zebra").mkdir()
+        self.refused(self.run_in("train", "--data", "photos", *QUICK), 3, "zebra")
+        self.assertFalse((self.dir / "runs").exists())
+
+    def test_a_broken_picture_names_itself_and_the_run_goes_on(self):
+        make_photos(self.dir / "photos", count=60)
+        whole = (self.dir / "photos/dog/001.png").read_bytes()
+        (self.dir / "photos/dog/001.png").write_bytes(whole[: len(whole) // 2])
+        result = self.run_in("train", "--data", "photos", "--out", "run", "--json", *QUICK)
+        self.assertEqual(result.code, 0, result.err)
+        self.assertGreaterEqual(result.json()["bad_samples"], 1)
+        self.assertIn("dog/001.png", (self.dir / "run/bad_samples.csv").read_text())
+        stopped = self.run_in("train", "--data", "photos", "--out", "run2", "--on-bad", "stop", *QUICK)
+        self.assertEqual(stopped.code, 3, stopped.err)
+        self.assertIn("dog/001.png", stopped.lines[-1])
+
+    def test_max_time_ends_in_time_with_the_best_weights(self):
+        start = time.monotonic()
+        result = self.run_in("train", "--data", self.home / "photos", *QUICK, "--epochs", "100000", "--max-time", "4s",
+                             "--out", "run", "--json")
+        self.assertEqual(result.code, 0, result.err)
+        self.assertEqual(result.json()["reason"], "max_time")
+        self.assertLess(time.monotonic() - start, 60)
+        self.assertTrue((self.dir / "run/model/model.safetensors").is_file())
+
+
+class Interrupted(WithRun):
+    def start(self, *words):
+        child = subprocess.Popen([support.BALLAST, "train", "--data", str(self.home / "photos"), *QUICK, "--epochs", "1000000",
+                                  "--out", "run", *words], cwd=self.dir, env=environment(), stdin=subprocess.DEVNULL,
+                                 stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        self.addCleanup(child.kill)
+        record = self.dir / "run" / "metrics.csv"
+        jsonl = self.dir / "run" / "metrics.jsonl"
+        limit = time.monotonic() + 60
+        while time.monotonic() < limit and not (jsonl.exists() and '"check"' in jsonl.read_text()):
+            if child.poll() is not None:
+                self.fail(child.communicate()[1].decode() + str(record))
+            time.sleep(0.02)
+        return child
+
+    def check_stop(self, number, code):
+        child = self.start()
+        child.send_signal(number)
+        out, err = child.communicate(timeout=60)
+        self.assertEqual(child.returncode, code, err.decode())
+        lines = [line for line in err.decode().splitlines() if line.startswith("ballast: ")]
+        self.assertTrue(any("stopped by" in line for line in lines), err.decode())
+        run = self.dir / "run"
+        self.assertTrue((run / "model/model.safetensors").is_file(), "the best weights were kept")
+        self.assertEqual([p.name for p in run.rglob("*") if ".tmp" in p.name], [])
+        self.assertEqual(ballast("inspect", "run", cwd=self.dir).code, 0)
+
+    def test_ctrl_c_in_an_epoch(self):
+        self.check_stop(signal.SIGINT, 130)
+
+    def test_sigterm(self):
+        self.check_stop(signal.SIGTERM, 75)
+
+
+class Storage(WithRun):
+    def test_a_disk_without_room(self):
+        def limit():
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+
+        result = self.run_in("train", "--data", self.home / "photos", *QUICK, "--out", "run", preexec_fn=limit,
+                             restore_signals=False)
+        self.assertEqual(result.code, 6, result.err)
+        self.assertTrue(result.lines[-1].startswith("ballast: "), result.err)
+        self.assertIn("run", result.lines[-1])
+        for path in self.dir.rglob("model.safetensors"):
+            self.assertGreater(path.stat().st_size, 4096, "half-written weights under their final name")
+
+    def test_a_full_disk(self):
+        shell = ("mkdir m && mount -t tmpfs -o size=160k none m && cd m && exec " +
+                 " ".join(f"'{w}'" for w in [support.BALLAST, "train", "--data", str(self.home / "photos"), *QUICK,
+                                             "--model", "mlp:1x256", "--out", "run"]))
+        done = subprocess.run(["unshare", "-rm", "sh", "-c", shell], cwd=self.dir, env=environment(), capture_output=True,
+                              timeout=120)
+        err = done.stderr.decode()
+        if "mount" in err or "unshare" in err:
+            self.skipTest("no private mount here: " + err.strip())
+        self.assertEqual(done.returncode, 6, err)
+        self.assertIn("No space left on device", err.splitlines()[-1])
+
+    def test_folders_that_cannot_be_written(self):
+        result = self.run_in("train", "--data", self.home / "photos", *QUICK, "--out", "/proc/ballast/run")
+        self.assertEqual(result.code, 6, result.err)
+        self.assertIn("/proc/ballast", result.lines[-1])
+        (self.dir / "file").write_text("x")
+        result = self.run_in("train", "--data", self.home / "photos", *QUICK, "--out", "file/run")
+        self.assertEqual(result.code, 6, result.err)
+        result = self.run_in("report", self.home / "runs/first", "--out", "/proc/version")
+        self.assertEqual(result.code, 6, result.err)
+        if os.geteuid() != 0:
+            (self.dir / "closed").mkdir(mode=0o500)
+            result = self.run_in("train", "--data", self.home / "photos", *QUICK, "--out", "closed/run")
+            self.assertEqual(result.code, 6, result.err)
+
+    def test_a_read_only_file(self):
+        result = self.here("eval", "runs/first", "--predictions", "/proc/version")
+        self.assertEqual(result.code, 6, result.err)
+        self.assertIn("/proc/version", result.lines[-1])
+
+
+class Use(WithRun):
+    def test_eval(self):
+        result = self.here("eval", "runs/first", "--json")
+        self.assertEqual(result.code, 0, result.err)
+        document = result.json()
+        self.assertEqual(document["n"], sum(c["support"] for c in document["per_class"]))
+        self.assertAlmostEqual(document["top1"], self.trained.json()["test"]["top1"], places=12)
+        other = self.here("eval", "runs/first/model", "photos", "--split", "train")
+        self.assertEqual(other.code, 0, other.err)
+        self.assertIn("top1", other.out)
+        self.refused(self.here("eval", "runs/none"), 3, "runs/none")
+        self.refused(self.here("eval", "runs/first", "--split", "tset"), 2, 'did you mean "test"?')
+
+    def test_predict_table_csv_json(self):
+        files = ["photos/cat/000.png", "photos/dog"]
+        table = self.here("predict", "runs/first", *files)
+        self.assertEqual(table.code, 0, table.err)
+        self.assertIn("photos/cat/000.png", table.out)
+        rows = list(csv.DictReader(io.StringIO(self.here("predict", "runs/first", *files, "--format", "csv", "--topk", "2").out)))
+        self.assertEqual(len(rows), 25)
+        self.assertIn("class2", rows[0])
+        self.assertNotIn("class3", rows[0])
+        document = self.here("predict", "runs/first", *files, "--format", "json", "--logits").json()
+        self.assertEqual(document["classes"], ["cat", "dog", "owl"])
+        for one, row in zip(document["predictions"], rows):
+            self.assertEqual(one["file"], row["file"])
+            self.assertEqual(one["top"][0]["class"], row["class1"])
+            self.assertEqual(len(one["logits"]), 3)
+            self.assertAlmostEqual(sum(t["probability"] for t in one["top"]), 1, places=5)
+        self.assertEqual(self.here("predict", "runs/first", *files, "--json").json(),
+                         self.here("predict", "runs/first", *files, "--format", "json").json())
+
+    def test_predict_globs_and_broken_files(self):
+        (self.dir / "a.png").write_bytes((self.home / "photos/cat/000.png").read_bytes())
+        (self.dir / "b.png").write_text("no picture")
+        result = self.run_in("predict", self.home / "runs/first", "*.png", "--json")
+        self.assertEqual(result.code, 3)
+        first, second = result.json()["predictions"]
+        self.assertEqual(first["file"], "a.png")
+        self.assertIn("error", second)
+        self.assertEqual(len(result.lines), 1)
+        self.assertIn("b.png", result.lines[0])
+        self.refused(self.run_in("predict", self.home / "runs/first", "c.png"), 3, "c.png: no such file")
+        self.refused(self.run_in("predict", self.home / "runs/first", "*.gif"), 3, "nothing matches")
+
+    def test_min_confidence_marks_the_unsure_and_sort_never_overwrites(self):
+        words = ["predict", "runs/first", "photos", "--json", "--sort-into", str(self.dir / "out")]
+        for _ in range(2):
+            result = self.here(*words)
+            self.assertEqual(result.code, 0, result.err)
+        copies = [p for p in (self.dir / "out").rglob("*") if p.is_file()]
+        self.assertEqual(len(copies), 144, "72 pictures, twice, each under a name of its own")
+        for one in result.json()["predictions"]:
+            copied = pathlib.Path(one["sorted"])
+            self.assertEqual(copied.read_bytes(), (self.home / one["file"]).read_bytes())
+            self.assertEqual(copied.parent.name, one["top"][0]["class"])
+        unsure = self.here("predict", "runs/first", "photos", "--min-confidence", "1", "--sort-into", self.dir / "two")
+        self.assertIn("(unsure)", unsure.out)
+        self.assertEqual(len(list((self.dir / "two" / "unsure").iterdir())), unsure.out.count("(unsure)"))
+
+    def test_inspect(self):
+        layers = self.here("inspect", "resnet18", "--input", "3x224x224", "--json").json()
+        self.assertEqual(layers["parameters"], 11689512)
+        self.assertEqual(layers["layers"][0]["output"], [64, 112, 112])
+        self.assertIn("layer1.0.conv1", self.here("inspect", "resnet18").out)
+        tensors = self.here("inspect", "runs/first", "--json").json()["tensors"]
+        self.assertTrue(all(t["nonfinite"] == 0 for t in tensors))
+        broken = self.dir / "x.safetensors"
+        broken.write_bytes(b"\xff" * 20)
+        self.refused(self.here("inspect", broken), 3, str(broken))
+        self.refused(self.here("inspect", "resnet18", "--input", "224"), 2, "3x224x224")
+        self.refused(self.here("inspect", "none.safetensors"), 3, "none.safetensors")
+
+    def test_report_and_list(self):
+        page = self.dir / "page.html"
+        result = self.here("report", "runs/first", "--out", page, "--json")
+        self.assertEqual(result.code, 0, result.err)
+        self.assertEqual(result.json()["report"], str(page))
+        self.assertIn("<!doctype html", page.read_text().lower())
+        self.refused(self.here("report", "runs/none"), 3, "runs/none")
+        runs = {r["folder"]: r for r in self.here("list", "runs", "--json").json()}
+        self.assertEqual(runs["runs/first"]["ended"], "completed")
+
+    def test_doctor_and_bench(self):
+        doctor = self.here("doctor", "--json")
+        self.assertEqual(doctor.code, 0, doctor.err + doctor.out)
+        self.assertEqual({c["check"] for c in doctor.json()["checks"]},
+                         {"threads", "instructions", "memory", "disk", "decoding", "data", "training"})
+        bench = self.here("bench", "loader", "decode", "--seconds", "0.05", "--json").json()
+        self.assertEqual([m["name"] for m in bench], ["decode", "loader"])
+        self.assertTrue(all(m["value"] > 0 for m in bench))
+        self.refused(self.here("bench", "loadr"), 2, 'did you mean "loader"?')
+
+    def test_a_bar_on_a_terminal_and_no_colour_if_asked(self):
+        for no_color, escapes in (("", True), ("1", False)):
+            master, slave = pty.openpty()
+            words = [support.BALLAST, "train", "--data", str(self.home / "photos"), *QUICK, "--progress", "auto", "--out",
+                     f"run{no_color}"]
+            child = subprocess.Popen(words, cwd=self.dir, stderr=slave, stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL,
+                                     env=environment(TERM="xterm", NO_COLOR=no_color))
+            os.close(slave)
+            text = b""
+            while select.select([master], [], [], 60)[0]:
+                try:
+                    piece = os.read(master, 65536)
+                except OSError:
+                    break
+                if not piece:
+                    break
+                text += piece
+            os.close(master)
+            self.assertEqual(child.wait(60), 0)
+            self.assertIn(b"epoch", text)
+            colour = re.search(rb"\x1b\[[0-9;]*m", text)
+            self.assertEqual(colour is not None, escapes, text)
+
+
+if __name__ == "__main__":
+    main()
