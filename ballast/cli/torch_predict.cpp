@@ -1,13 +1,12 @@
 #include "torch_commands.h"
 
-#include <unistd.h>
-
 #include <cerrno>
 #include <filesystem>
 #include <map>
 #include <set>
 
 #include <ballast/base/check.h>
+#include <ballast/io/file.h>
 #include <ballast/report/table.h>
 #include <ballast/train/allocator.h>
 
@@ -55,27 +54,7 @@ fs::path copy_into(const fs::path& file, const fs::path& folder) {
       continue;
     }
     error.clear();
-    // A name of its own first, so that a copy is never half there under the final name.
-    const fs::path part = folder / (".part-" + std::to_string(getpid()) + "-" + target.filename().string());
-    fs::copy_file(file, part, fs::copy_options::overwrite_existing, error);
-    if (!error) {
-      fs::create_hard_link(part, target, error);
-      if (error == std::errc::file_exists) {
-        fs::remove(part);
-        continue;
-      }
-      if (error) {
-        error.clear();
-        fs::rename(part, target, error);
-      } else {
-        fs::remove(part);
-      }
-    }
-    if (error) {
-      std::error_code ignored;
-      fs::remove(part, ignored);
-      throw StorageError("[predict] " + target.string() + ": " + error.message(), error.value());
-    }
+    write_file_atomic(target, read_file(file));
     return target;
   }
   throw StorageError("[predict] " + folder.string() + " has too many files named " + stem, EEXIST);
