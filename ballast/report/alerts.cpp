@@ -11,7 +11,9 @@
 namespace ballast {
 namespace {
 
-std::string percent(double share, int digits = 1) { return format_fixed(100 * share, digits) + " %"; }
+std::string percent(double share, int digits = 1) {
+  return format_fixed(100 * share, digits) + " %";
+}
 std::string epoch_text(double epoch) { return format_significant(epoch, 4); }
 
 class Finder {
@@ -31,7 +33,8 @@ class Finder {
       waiting_for_data();
     }
     run_warnings();
-    std::stable_sort(alerts_.begin(), alerts_.end(), [](const Alert& a, const Alert& b) { return a.severity < b.severity; });
+    std::stable_sort(alerts_.begin(), alerts_.end(),
+                     [](const Alert& a, const Alert& b) { return a.severity < b.severity; });
     return std::move(alerts_);
   }
 
@@ -46,8 +49,10 @@ class Finder {
     for (const DecisionRow& d : r_.decisions) {
       step = std::max(step, d.step);
     }
-    std::string where = "At step " + format_count(step) +
-                        (r_.facts.total_steps > 0 ? " of " + format_count(r_.facts.total_steps) : std::string()) + ".";
+    std::string where =
+        "At step " + format_count(step) +
+        (r_.facts.total_steps > 0 ? " of " + format_count(r_.facts.total_steps) : std::string()) +
+        ".";
     std::string more;
     for (const DecisionRow& d : r_.decisions) {
       if (d.reason == reason && !d.values.empty()) {
@@ -55,11 +60,14 @@ class Finder {
       }
     }
     if (reason == "non_finite" || reason == "diverged") {
-      add(Severity::problem, reason == "diverged" ? "Training diverged" : "A value was not finite", where + more,
-          "A lower learning rate (--lr), a longer warm-up (--warmup-epochs) or clipping (--clip-grad 1) as a rule; the "
+      add(Severity::problem, reason == "diverged" ? "Training diverged" : "A value was not finite",
+          where + more,
+          "A lower learning rate (--lr), a longer warm-up (--warmup-epochs) or clipping "
+          "(--clip-grad 1) as a rule; the "
           "folder nonfinite/ names the batch.");
     } else if (reason == "max_time") {
-      add(Severity::note, "Ended by its time limit", where, "The best weights up to then were kept. More: a larger --max-time.");
+      add(Severity::note, "Ended by its time limit", where,
+          "The best weights up to then were kept. More: a larger --max-time.");
     } else if (reason == "signal" || reason == "user") {
       add(Severity::note, "Interrupted", where, "What was saved up to then was kept.");
     } else if (reason.empty() && !r_.train.empty()) {
@@ -76,7 +84,8 @@ class Finder {
       add(Severity::problem, "Part of the record is damaged", text, "What could be read is shown.");
     }
     if (r_.train.empty() && r_.checks.empty()) {
-      add(Severity::problem, "There is no record of training", "metrics.jsonl is missing or empty.", "Is this a run folder?");
+      add(Severity::problem, "There is no record of training", "metrics.jsonl is missing or empty.",
+          "Is this a run folder?");
     }
   }
 
@@ -109,13 +118,15 @@ class Finder {
     double last = checks.back()->metric("loss");
     double se = checks.back()->metric("loss.se");
     double margin = std::max(0.1 * best, std::isfinite(se) ? 2 * se : 0);
-    const char* remedy = "Stronger augmentation (--augment), more weight decay (--wd), label smoothing (--smoothing 0.1), a "
-                         "smaller model, more data, or --patience to end earlier.";
+    const char* remedy =
+        "Stronger augmentation (--augment), more weight decay (--wd), label smoothing (--smoothing "
+        "0.1), a "
+        "smaller model, more data, or --patience to end earlier.";
     if (last - best > margin) {
       add(Severity::warning, "Overfitting: the validation loss rose again",
-          "From " + format_significant(best, 4) + " at epoch " + epoch_text(lowest->epoch) + " to " +
-              format_significant(last, 4) + " at epoch " + epoch_text(checks.back()->epoch) +
-              ". The best weights were kept.",
+          "From " + format_significant(best, 4) + " at epoch " + epoch_text(lowest->epoch) +
+              " to " + format_significant(last, 4) + " at epoch " +
+              epoch_text(checks.back()->epoch) + ". The best weights were kept.",
           remedy);
       return;
     }
@@ -123,8 +134,9 @@ class Finder {
     // Smoothing and mixing raise the training loss: then the two cannot be compared, and a gap is an understatement.
     if (std::isfinite(train) && last > 2 * train && last - train > 0.2) {
       add(Severity::warning, "Overfitting: a gap between training and validation",
-          "The loss at the end is " + format_significant(train, 3) + " on the training pictures and " +
-              format_significant(last, 3) + " on the validation pictures.",
+          "The loss at the end is " + format_significant(train, 3) +
+              " on the training pictures and " + format_significant(last, 3) +
+              " on the validation pictures.",
           remedy);
     }
   }
@@ -141,18 +153,21 @@ class Finder {
     double now = best->metric(metric);
     double se = best->metric(metric + ".se");
     double gain = sign * (now - then);
-    if (best == checks.back() && std::isfinite(gain) && gain > (std::isfinite(se) ? 2 * se : 0.05 * std::abs(then))) {
+    if (best == checks.back() && std::isfinite(gain) &&
+        gain > (std::isfinite(se) ? 2 * se : 0.05 * std::abs(then))) {
       add(Severity::note, "Still improving when it ended",
-          metric + " went from " + format_significant(then, 4) + " to " + format_significant(now, 4) +
-              " in the last quarter, more than two standard errors.",
+          metric + " went from " + format_significant(then, 4) + " to " +
+              format_significant(now, 4) + " in the last quarter, more than two standard errors.",
           "More epochs would probably help: --epochs " +
               std::to_string(static_cast<int64_t>(std::ceil(2 * checks.back()->epoch))) + ".");
       return;
     }
     if (checks.size() >= 8 && best->epoch <= checks.back()->epoch / 2) {
       add(Severity::note, "Nothing gained in the second half",
-          "The best check was at epoch " + epoch_text(best->epoch) + " of " + epoch_text(checks.back()->epoch) + ".",
-          "Fewer epochs or --patience would give the same in less time; a lower learning rate might give more.");
+          "The best check was at epoch " + epoch_text(best->epoch) + " of " +
+              epoch_text(checks.back()->epoch) + ".",
+          "Fewer epochs or --patience would give the same in less time; a lower learning rate "
+          "might give more.");
     }
   }
 
@@ -197,7 +212,8 @@ class Finder {
     double guess = static_cast<double>(largest) / static_cast<double>(n);
     if (classes > 1 && wilson_interval(right, n).low <= guess) {
       add(Severity::problem, "No better than guessing",
-          percent(top1) + " right on " + split + "; always saying the largest class gives " + percent(guess) + ".",
+          percent(top1) + " right on " + split + "; always saying the largest class gives " +
+              percent(guess) + ".",
           "Check the labels (ballast data check) and the learning rate; train longer.");
     }
     if (!never.empty()) {
@@ -208,16 +224,18 @@ class Finder {
       if (never.size() > 8) {
         names += ", ... (" + std::to_string(never.size()) + " in all)";
       }
-      add(Severity::problem, never.size() == 1 ? "A class is never predicted" : "Some classes are never predicted",
-          names + (never.size() == 1 ? " occurs" : " occur") + " in " + split + ", but the model never says so.",
+      add(Severity::problem,
+          never.size() == 1 ? "A class is never predicted" : "Some classes are never predicted",
+          names + (never.size() == 1 ? " occurs" : " occur") + " in " + split +
+              ", but the model never says so.",
           "More pictures of it, fewer classes, or longer training; is its folder labelled right?");
     }
     weakest_class(per_class, top1, split);
     if (n < 300) {
       Interval i = wilson_interval(right, n);
       add(Severity::note, "Few pictures to measure with",
-          std::to_string(n) + " in " + split + ": the accuracy lies anywhere between " + percent(i.low) + " and " +
-              percent(i.high) + ".",
+          std::to_string(n) + " in " + split + ": the accuracy lies anywhere between " +
+              percent(i.low) + " and " + percent(i.high) + ".",
           "Differences smaller than that mean nothing; a larger split measures better.");
     }
     std::vector<ReliabilityBin> bins = reliability_bins(rows);
@@ -229,14 +247,18 @@ class Finder {
     confidence /= static_cast<double>(n);
     if (n >= 300 && error > 0.05) {
       bool over = confidence > top1;
-      add(Severity::note, over ? "The model is too sure of itself" : "The model is surer than it says",
-          "On average " + percent(confidence) + " sure and " + percent(top1) + " right on " + split + ".",
+      add(Severity::note,
+          over ? "The model is too sure of itself" : "The model is surer than it says",
+          "On average " + percent(confidence) + " sure and " + percent(top1) + " right on " +
+              split + ".",
           over ? "Read its confidence with care; label smoothing (--smoothing 0.1) helps."
-               : "Its confidence is lower than its accuracy, as label smoothing makes it; the ranking is not affected.");
+               : "Its confidence is lower than its accuracy, as label smoothing makes it; the "
+                 "ranking is not affected.");
     }
   }
 
-  void weakest_class(const std::vector<ClassRow>& per_class, double top1, const std::string& split) {
+  void weakest_class(const std::vector<ClassRow>& per_class, double top1,
+                     const std::string& split) {
     int64_t weakest = -1;
     double lowest = 1;
     for (size_t k = 0; k < per_class.size(); ++k) {
@@ -253,9 +275,11 @@ class Finder {
       const ClassRow& c = per_class[static_cast<size_t>(weakest)];
       Interval i = wilson_interval(c.correct, c.support);
       add(Severity::warning, "One class is far below the others",
-          r_.class_name(weakest) + ": " + percent(lowest) + " of " + std::to_string(c.support) + " in " + split +
-              " (95 %: " + percent(i.low) + " to " + percent(i.high) + "); all together " + percent(top1) + ".",
-          "The confusion matrix shows what it is taken for; more or cleaner pictures of these classes help most.");
+          r_.class_name(weakest) + ": " + percent(lowest) + " of " + std::to_string(c.support) +
+              " in " + split + " (95 %: " + percent(i.low) + " to " + percent(i.high) +
+              "); all together " + percent(top1) + ".",
+          "The confusion matrix shows what it is taken for; more or cleaner pictures of these "
+          "classes help most.");
     }
   }
 
@@ -275,16 +299,20 @@ class Finder {
     double z = std::abs(a - b) / std::max(1e-12, std::hypot(se_a, se_b));
     if (z > 4 && std::abs(a - b) > 0.02) {
       add(Severity::warning, "Validation and test disagree",
-          percent(a) + " right on val, " + percent(b) + " on test: " + format_fixed(z, 1) + " standard errors apart.",
-          "The parts differ in kind (another source, another time), or val holds near-copies of training pictures.");
+          percent(a) + " right on val, " + percent(b) + " on test: " + format_fixed(z, 1) +
+              " standard errors apart.",
+          "The parts differ in kind (another source, another time), or val holds near-copies of "
+          "training pictures.");
     }
   }
 
   void data() {
     if (!r_.bad_samples.empty()) {
       auto n = r_.bad_samples.size();
-      add(Severity::warning, n == 1 ? "A sample could not be read" : std::to_string(n) + " samples could not be read",
-          r_.bad_samples.front().path + ": " + r_.bad_samples.front().reason + (n > 1 ? ", ..." : ""),
+      add(Severity::warning,
+          n == 1 ? "A sample could not be read" : std::to_string(n) + " samples could not be read",
+          r_.bad_samples.front().path + ": " + r_.bad_samples.front().reason +
+              (n > 1 ? ", ..." : ""),
           "They were left out and are listed below. Repair or remove them: ballast data check.");
     }
     std::map<int64_t, int64_t> counts;
@@ -299,9 +327,11 @@ class Finder {
       auto most = std::max_element(counts.begin(), counts.end(), less);
       if (most->second > 10 * least->second) {
         add(Severity::note, "The classes are unbalanced",
-            r_.class_name(most->first) + " has " + format_count(most->second) + " training pictures, " +
-                r_.class_name(least->first) + " " + format_count(least->second) + ".",
-            "Look at the balanced accuracy and the per-class table rather than at the accuracy alone.");
+            r_.class_name(most->first) + " has " + format_count(most->second) +
+                " training pictures, " + r_.class_name(least->first) + " " +
+                format_count(least->second) + ".",
+            "Look at the balanced accuracy and the per-class table rather than at the accuracy "
+            "alone.");
       }
     }
   }
@@ -314,12 +344,16 @@ class Finder {
       clipped += t.clipped > 0 ? 1 : 0;
     }
     if (skipped > 0) {
-      add(Severity::warning, "Steps were skipped", format_count(skipped) + " steps had a value that was not finite.",
+      add(Severity::warning, "Steps were skipped",
+          format_count(skipped) + " steps had a value that was not finite.",
           "A lower learning rate or a longer warm-up.");
     }
-    if (!r_.train.empty() && 2 * clipped > static_cast<int64_t>(r_.train.size()) && r_.train.size() >= 10) {
+    if (!r_.train.empty() && 2 * clipped > static_cast<int64_t>(r_.train.size()) &&
+        r_.train.size() >= 10) {
       add(Severity::note, "Most gradients were clipped",
-          format_fixed(100.0 * static_cast<double>(clipped) / static_cast<double>(r_.train.size()), 0) + " % of the recorded steps.",
+          format_fixed(100.0 * static_cast<double>(clipped) / static_cast<double>(r_.train.size()),
+                       0) +
+              " % of the recorded steps.",
           "The limit acts as a lower learning rate; a larger --clip-grad is usual.");
     }
   }
@@ -334,7 +368,8 @@ class Finder {
     }
     if (work > 10 && data > 0.25 * work) {
       add(Severity::note, "Training waits for data",
-          format_fixed(100 * data / work, 0) + " % of the training time went by waiting for pictures.",
+          format_fixed(100 * data / work, 0) +
+              " % of the training time went by waiting for pictures.",
           "More loader threads (--workers), or pictures stored closer to the size that is used.");
     }
   }
@@ -342,7 +377,8 @@ class Finder {
   void run_warnings() {
     std::set<std::string> seen;
     for (const EventRow& e : r_.events) {
-      if (e.kind == "warning" && !e.text.empty() && seen.insert(e.text).second && seen.size() <= 8) {
+      if (e.kind == "warning" && !e.text.empty() && seen.insert(e.text).second &&
+          seen.size() <= 8) {
         add(Severity::note, "A warning of the run", e.text, "");
       }
     }
@@ -355,6 +391,8 @@ class Finder {
 
 }  // namespace
 
-std::vector<Alert> find_alerts(const RecordedRun& record, bool no_times) { return Finder(record, no_times).find(); }
+std::vector<Alert> find_alerts(const RecordedRun& record, bool no_times) {
+  return Finder(record, no_times).find();
+}
 
 }  // namespace ballast

@@ -9,7 +9,8 @@ namespace {
 
 bool is_name(std::string_view name) {
   return !name.empty() && std::all_of(name.begin(), name.end(), [](char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == ':';
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' ||
+           c == ':';
   });
 }
 
@@ -17,7 +18,9 @@ bool is_name(std::string_view name) {
 size_t sequence_length(std::string_view s) {
   auto at = [&](size_t i) { return i < s.size() ? static_cast<unsigned char>(s[i]) : 0u; };
   unsigned first = at(0);
-  auto follow = [&](size_t i, unsigned low = 0x80, unsigned high = 0xbf) { return at(i) >= low && at(i) <= high; };
+  auto follow = [&](size_t i, unsigned low = 0x80, unsigned high = 0xbf) {
+    return at(i) >= low && at(i) <= high;
+  };
   if (first < 0x80) {
     return 1;
   }
@@ -28,7 +31,10 @@ size_t sequence_length(std::string_view s) {
     return follow(1, first == 0xe0 ? 0xa0 : 0x80, first == 0xed ? 0x9f : 0xbf) && follow(2) ? 3 : 0;
   }
   if (first >= 0xf0 && first <= 0xf4) {
-    return follow(1, first == 0xf0 ? 0x90 : 0x80, first == 0xf4 ? 0x8f : 0xbf) && follow(2) && follow(3) ? 4 : 0;
+    return follow(1, first == 0xf0 ? 0x90 : 0x80, first == 0xf4 ? 0x8f : 0xbf) && follow(2) &&
+                   follow(3)
+               ? 4
+               : 0;
   }
   return 0;
 }
@@ -118,14 +124,15 @@ Html& Html::add(const Html& other) {
 }
 
 Html& Html::style(std::string_view css) {
-  check(css.find("</") == std::string_view::npos, "html", "a style sheet without \"</\" is required");
+  check(css.find("</") == std::string_view::npos, "html",
+        "a style sheet without \"</\" is required");
   out_.append("<style>").append(css).append("</style>");
   return *this;
 }
 
 Html& Html::script(std::string_view js) {
-  check(js.find("</script") == std::string_view::npos && js.find("<!--") == std::string_view::npos, "html",
-        "a script without \"</script\" and \"<!--\" is required");
+  check(js.find("</script") == std::string_view::npos && js.find("<!--") == std::string_view::npos,
+        "html", "a script without \"</script\" and \"<!--\" is required");
   out_.append("<script>").append(js).append("</script>");
   return *this;
 }
@@ -144,7 +151,8 @@ Html& Html::json(std::string_view id, std::string_view data) {
 }
 
 const std::string& Html::str() const {
-  check(open_.empty(), "html", "every element must be closed, got open <", open_.empty() ? "" : open_.back(), ">");
+  check(open_.empty(), "html", "every element must be closed, got open <",
+        open_.empty() ? "" : open_.back(), ">");
   return out_;
 }
 

@@ -15,11 +15,13 @@ TEST(Html, TextAndAttributesAreEscaped) {
 TEST(Html, BytesThatAreNotUtf8AreReplaced) {
   EXPECT_EQ(escape_html("a\xff\xc3"), "a\xef\xbf\xbd\xef\xbf\xbd");
   EXPECT_EQ(escape_html("\xed\xa0\x80"), "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd");  // a surrogate
-  EXPECT_EQ(escape_html("\xc0\xbc"), "\xef\xbf\xbd\xef\xbf\xbd");                  // an overlong '<'
+  EXPECT_EQ(escape_html("\xc0\xbc"), "\xef\xbf\xbd\xef\xbf\xbd");  // an overlong '<'
   EXPECT_EQ(escape_html("日本 é 🙂"), "日本 é 🙂");
 }
 
-TEST(Html, ControlCharactersAreLeftOut) { EXPECT_EQ(escape_html(std::string("a\0\x1b[1m\tb\n\x7f\xc2\x9b", 12)), "a[1m\tb\n"); }
+TEST(Html, ControlCharactersAreLeftOut) {
+  EXPECT_EQ(escape_html(std::string("a\0\x1b[1m\tb\n\x7f\xc2\x9b", 12)), "a[1m\tb\n");
+}
 
 TEST(Html, NoTextBecomesMarkup) {
   rc::check("escaped text holds none of < > \" '", [](const std::string& text) {
@@ -47,7 +49,9 @@ TEST(Html, ElementsMustBeClosed) {
 TEST(Html, AJsonBlockCannotEndItself) {
   Html h;
   h.json("d", "{\"a\":\"</script><script>\"}");
-  EXPECT_EQ(h.str(), "<script type=\"application/json\" id=\"d\">{\"a\":\"\\u003c/script>\\u003cscript>\"}</script>");
+  EXPECT_EQ(h.str(),
+            "<script type=\"application/json\" "
+            "id=\"d\">{\"a\":\"\\u003c/script>\\u003cscript>\"}</script>");
 }
 
 TEST(Html, AScriptThatEndsItselfIsRefused) {

@@ -25,7 +25,7 @@ struct MadeUpRun {
   int64_t test_samples = 2000;
   std::string reason = "completed";
   std::vector<std::string> classes = {"T-shirt/top", "Trouser", "Pullover", "Dress", "Coat",
-                                      "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"};
+                                      "Sandal",      "Shirt",   "Sneaker",  "Bag",   "Ankle boot"};
   std::string last_class = {};  ///< replaces the last class's name
   double clock = 1;             ///< speed of the machine: only what depends on time changes with it
 };
@@ -95,16 +95,27 @@ inline void write_made_up_run(const std::filesystem::path& folder, const MadeUpR
   auto k = static_cast<int64_t>(classes.size());
   fs::create_directories(folder / "model");
   fs::create_directories(folder / "predictions");
-  auto write = [&](const char* name, const std::string& text) { write_file_atomic(folder / name, text); };
+  auto write = [&](const char* name, const std::string& text) {
+    write_file_atomic(folder / name, text);
+  };
   made_up::Numbers numbers{static_cast<uint64_t>(m.lr * 1000) + 17};
 
-  write("config.toml", "[run]\nname = \"" + folder.filename().string() + "\"  # flag\nseed = 0  # default\nthreads = 2  # auto: cores\n"
-        "[model]\nname = \"resnet8_wide\"  # auto: for pictures of up to 64 px\nnorm = \"batch\"  # auto\n"
-        "[data]\nsource = \"fashion-mnist\"  # default\n[augment]\ntrain = \"random_crop(28, padding=4) | hflip | normalize(dataset)\"  # auto: light\n"
-        "[train]\nepochs = " + std::to_string(m.epochs) + "  # flag\nbatch_size = 128  # default\n"
-        "[optim]\nname = \"sgd\"  # default\nlr = " + shortest_text(m.lr) + "  # recipe.toml:12\nweight_decay = 0.0005  # default\n"
-        "[schedule]\nname = \"one_cycle\"  # auto: for short runs\n[loss]\nlabel_smoothing = 0.1  # auto: for training from scratch\n"
-        "[stop]\nmonitor = \"val/nll_tempered\"  # default\n");
+  write("config.toml",
+        "[run]\nname = \"" + folder.filename().string() +
+            "\"  # flag\nseed = 0  # default\nthreads = 2  # auto: cores\n"
+            "[model]\nname = \"resnet8_wide\"  # auto: for pictures of up to 64 px\nnorm = "
+            "\"batch\"  # auto\n"
+            "[data]\nsource = \"fashion-mnist\"  # default\n[augment]\ntrain = \"random_crop(28, "
+            "padding=4) | hflip | normalize(dataset)\"  # auto: light\n"
+            "[train]\nepochs = " +
+            std::to_string(m.epochs) +
+            "  # flag\nbatch_size = 128  # default\n"
+            "[optim]\nname = \"sgd\"  # default\nlr = " +
+            shortest_text(m.lr) +
+            "  # recipe.toml:12\nweight_decay = 0.0005  # default\n"
+            "[schedule]\nname = \"one_cycle\"  # auto: for short runs\n[loss]\nlabel_smoothing = "
+            "0.1  # auto: for training from scratch\n"
+            "[stop]\nmonitor = \"val/nll_tempered\"  # default\n");
 
   int64_t total = m.epochs * m.steps_per_epoch;
   std::string metrics;
@@ -136,7 +147,8 @@ inline void write_made_up_run(const std::filesystem::path& folder, const MadeUpR
     }
     double t = static_cast<double>(e + 1) / static_cast<double>(m.epochs);
     double acc = 0.5 + (m.skill - 0.5) * progress(t) + 0.01 * (numbers.next() - 0.5);
-    double loss = 1.2 - 0.95 * progress(t) + (m.overfits ? 0.8 * t * t : 0) + 0.02 * (numbers.next() - 0.5);
+    double loss =
+        1.2 - 0.95 * progress(t) + (m.overfits ? 0.8 * t * t : 0) + 0.02 * (numbers.next() - 0.5);
     JsonValue c = JsonValue::object();
     c["kind"] = "check";
     c["step"] = (e + 1) * m.steps_per_epoch;
@@ -149,7 +161,7 @@ inline void write_made_up_run(const std::filesystem::path& folder, const MadeUpR
     c["top1"] = acc;
     c["top1.se"] = std::sqrt(acc * (1 - acc) / 6000);
     c["top5"] = 0.997;
-    c["ids"]["n"] = 6000;
+    c["n"] = 6000;
     row(c);
   }
   PredictionTable table;
@@ -159,17 +171,21 @@ inline void write_made_up_run(const std::filesystem::path& folder, const MadeUpR
   for (int64_t i = 0; i < m.test_samples; ++i) {
     auto target = static_cast<int32_t>(i % k);
     bool ok = numbers.next() < m.skill - (target == 6 ? 0.2 : 0);
-    int32_t pred = ok ? target : static_cast<int32_t>(numbers.next() < 0.5 ? (target + 2) % k : (target * 3 + 4) % k);
+    int32_t pred =
+        ok ? target
+           : static_cast<int32_t>(numbers.next() < 0.5 ? (target + 2) % k : (target * 3 + 4) % k);
     if (m.never_says_last_class && pred == k - 1) {
       pred = 0;
     }
-    double confidence = pred == target ? 1 - 0.5 * std::pow(numbers.next(), 3) : 0.4 + 0.58 * numbers.next();
+    double confidence =
+        pred == target ? 1 - 0.5 * std::pow(numbers.next(), 3) : 0.4 + 0.58 * numbers.next();
     table.index.push_back(60000 + i);
     table.target.push_back(target);
     table.pred.push_back(pred);
     table.rank.push_back(pred == target ? 0 : 1);
     table.confidence.push_back(confidence);
-    table.loss.push_back(pred == target ? -std::log(confidence) : -std::log((1 - confidence) * 0.7 + 1e-6));
+    table.loss.push_back(pred == target ? -std::log(confidence)
+                                        : -std::log((1 - confidence) * 0.7 + 1e-6));
     loss += table.loss.back();
     right += pred == target ? 1 : 0;
   }
@@ -186,7 +202,7 @@ inline void write_made_up_run(const std::filesystem::path& folder, const MadeUpR
   test["top1.se"] = std::sqrt(acc * (1 - acc) / n);
   test["top5"] = 0.998;
   test["ece"] = 0.021;
-  test["ids"]["n"] = m.test_samples;
+  test["n"] = m.test_samples;
   row(test);
   JsonValue stop = JsonValue::object();
   stop["kind"] = "decision";
@@ -212,15 +228,21 @@ inline void write_made_up_run(const std::filesystem::path& folder, const MadeUpR
     timing += r.text() + "\n";
   }
   write("timing.jsonl", timing);
-  write("events.jsonl", "{\"kind\":\"start\",\"time\":\"2026-01-05T10:0" + std::to_string(static_cast<int>(m.clock)) +
-        ":00Z\",\"step\":0,\"message\":\"on 2 cores\"}\n");
-  write("env.json", "{\"ballast\":\"0.1.0\",\"libtorch\":\"1.13.1\",\"cpu\":{\"model\":\"a made-up CPU\",\"target\":\"avx2\"},"
-        "\"threads\":2,\"hostname\":\"host" + shortest_text(m.clock) + "\",\"command\":\"ballast train --epochs " +
-        std::to_string(m.epochs) + "\"}\n");
+  write("events.jsonl", "{\"kind\":\"start\",\"time\":\"2026-01-05T10:0" +
+                            std::to_string(static_cast<int>(m.clock)) +
+                            ":00Z\",\"step\":0,\"message\":\"on 2 cores\"}\n");
+  write("env.json",
+        "{\"ballast\":\"0.1.0\",\"libtorch\":\"1.13.1\",\"cpu\":{\"model\":\"a made-up "
+        "CPU\",\"target\":\"avx2\"},"
+        "\"threads\":2,\"hostname\":\"host" +
+            shortest_text(m.clock) + "\",\"command\":\"ballast train --epochs " +
+            std::to_string(m.epochs) + "\"}\n");
   std::string layers;
-  auto layer = [&](const char* name, const char* type, const char* shape, int64_t params, int64_t macs) {
-    layers += std::string(layers.empty() ? "" : ",") + "{\"name\":\"" + name + "\",\"type\":\"" + type + "\",\"shape\":" + shape +
-              ",\"params\":" + std::to_string(params) + ",\"macs\":" + std::to_string(macs) + "}";
+  auto layer = [&](const char* name, const char* type, const char* shape, int64_t params,
+                   int64_t macs) {
+    layers += std::string(layers.empty() ? "" : ",") + "{\"name\":\"" + name + "\",\"type\":\"" +
+              type + "\",\"shape\":" + shape + ",\"params\":" + std::to_string(params) +
+              ",\"macs\":" + std::to_string(macs) + "}";
   };
   layer("conv1", "conv 3x3 /2", "[32,14,14]", 288, 56448);
   layer("bn1", "batch norm", "[32,14,14]", 64, 0);
@@ -230,28 +252,43 @@ inline void write_made_up_run(const std::filesystem::path& folder, const MadeUpR
   layer("layer2.0.conv1", "conv 3x3 /2", "[64,7,7]", 18432, 903168);
   layer("layer2.0.downsample.0", "conv 1x1 /2", "[64,7,7]", 2048, 100352);
   layer("fc", "linear", "[10]", 1290, 1280);
-  write("model/config.json", "{\"architecture\":\"resnet8_wide\",\"num_classes\":10,\"ballast\":{\"layers\":[" + layers + "]}}");
+  write("model/config.json",
+        "{\"architecture\":\"resnet8_wide\",\"num_classes\":10,\"ballast\":{\"layers\":[" + layers +
+            "]}}");
   std::string split = "id,path,role,label\n";
   for (int64_t i = 0; i < 3000; ++i) {
-    split += std::to_string(i) + (i % 10 == 3 ? ",,val," : ",,train,") + std::to_string(i % k) + "\n";
+    split +=
+        std::to_string(i) + (i % 10 == 3 ? ",,val," : ",,train,") + std::to_string(i % k) + "\n";
   }
   for (int64_t i = 0; i < m.test_samples; ++i) {
-    split += std::to_string(60000 + i) + ",\"photos/test/" + std::to_string(i % k) + "/a long, quoted name " + std::to_string(i) +
-             ".jpg\",test," + std::to_string(i % k) + "\n";
+    split += std::to_string(60000 + i) + ",\"photos/test/" + std::to_string(i % k) +
+             "/a long, quoted name " + std::to_string(i) + ".jpg\",test," + std::to_string(i % k) +
+             "\n";
   }
   write("split.csv", split);
-  write("bad_samples.csv", "id,path,role,reason,detail,bytes,action,substitute_id\n"
+  write("bad_samples.csv",
+        "id,path,role,reason,detail,bytes,action,substitute_id\n"
         "17,photos/train/3/broken.jpg,train,truncated,ends in row 311 of 480,1024,substitute,23\n");
 }
 
 /// The record of a folder with made-up pictures.
 inline RunPage made_up_page(const std::filesystem::path& folder, int32_t side = 28) {
-  RunPage page{.record = read_run_record(folder), .predictions_split = "test", .wrongest = {}, .uncertain = {},
-               .first_batch = {}, .pictures_note = {}};
+  RunPage page{.record = read_run_record(folder),
+               .predictions_split = "test",
+               .wrongest = {},
+               .uncertain = {},
+               .first_batch = {},
+               .pictures_note = {}};
   for (uint64_t i = 0; i < 24; ++i) {
-    PagePicture p{.bytes = bmp_picture(side, i), .type = "image/bmp", .width = side, .height = side,
-                  .name = "photos/test/Coat/IMG_2044_" + std::to_string(i) + ".jpg", .target = static_cast<int64_t>(i % 10),
-                  .pred = static_cast<int64_t>((i + 3) % 10), .confidence = 0.99 - 0.01 * static_cast<double>(i), .note = {}};
+    PagePicture p{.bytes = bmp_picture(side, i),
+                  .type = "image/bmp",
+                  .width = side,
+                  .height = side,
+                  .name = "photos/test/Coat/IMG_2044_" + std::to_string(i) + ".jpg",
+                  .target = static_cast<int64_t>(i % 10),
+                  .pred = static_cast<int64_t>((i + 3) % 10),
+                  .confidence = 0.99 - 0.01 * static_cast<double>(i),
+                  .note = {}};
     page.wrongest.push_back(p);
     p.pred = i % 2 ? p.target : p.pred;
     p.confidence = 0.3;

@@ -65,9 +65,11 @@ std::string make_page(const std::vector<RunPage>& runs, const PageOptions& optio
   Html h;
   h.open("html", {{"lang", "en"}}).open("head");
   h.single("meta", {{"charset", "utf-8"}});
-  h.single("meta", {{"http-equiv", "Content-Security-Policy"},
-                    {"content", "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-" +
-                                    script_hash() + "'"}});
+  h.single("meta",
+           {{"http-equiv", "Content-Security-Policy"},
+            {"content",
+             "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-" +
+                 script_hash() + "'"}});
   h.single("meta", {{"name", "viewport"}, {"content", "width=device-width, initial-scale=1"}});
   h.single("meta", {{"name", "color-scheme"}, {"content", "light dark"}});
   h.single("link", {{"rel", "icon"}, {"href", "data:,"}});
@@ -78,8 +80,10 @@ std::string make_page(const std::vector<RunPage>& runs, const PageOptions& optio
   h.open("div", {{"class", "frame"}});
   h.open("header", {{"class", "top"}});
   h.element("p", "ballast training report", {{"class", "over"}}).element("h1", title);
-  h.element("p", runs.size() > 1 ? comparison_lead(runs, options) : run_lead(runs[0].record, options.no_times),
-            {{"class", "lead"}});
+  h.element(
+      "p",
+      runs.size() > 1 ? comparison_lead(runs, options) : run_lead(runs[0].record, options.no_times),
+      {{"class", "lead"}});
   h.close();
   h.open("div", {{"class", "body"}});
   contents(h, entries);
@@ -87,7 +91,8 @@ std::string make_page(const std::vector<RunPage>& runs, const PageOptions& optio
   h.close();
   h.open("footer");
   h.element("p", "Written by ballast " + std::string(version()) +
-                     ". The charts' zoom is uPlot 1.6.32 by Leon Sorokin, MIT licence. This file needs no network.");
+                     ". The charts' zoom is uPlot 1.6.32 by Leon Sorokin, MIT licence. This file "
+                     "needs no network.");
   h.close().close();
   h.script(kPageScript);
   h.close().close();

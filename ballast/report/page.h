@@ -11,14 +11,14 @@ namespace ballast {
 
 /// A picture for the page, encoded.
 struct PagePicture {
-  std::string bytes;                  ///< a whole JPEG or PNG file
+  std::string bytes;  ///< a whole JPEG or PNG file
   std::string type = "image/jpeg";
-  int64_t width = 0, height = 0;      ///< in pixels
-  std::string name;                   ///< path or "#index"
-  int64_t target = -1;                ///< label; -1: unknown
-  int64_t pred = -1;                  ///< -1: not predicted (a training picture)
+  int64_t width = 0, height = 0;  ///< in pixels
+  std::string name;               ///< path or "#index"
+  int64_t target = -1;            ///< label; -1: unknown
+  int64_t pred = -1;              ///< -1: not predicted (a training picture)
   double confidence = kNone;
-  std::string note;                   ///< e.g. the key an augmentation was drawn from
+  std::string note;  ///< e.g. the key an augmentation was drawn from
 };
 
 /// One run of a page: the record and the pictures that go with it.

@@ -9,14 +9,20 @@
 namespace ballast {
 namespace {
 
-const CheckRow* main_check(const RecordedRun& r) { return r.test_check() ? r.test_check() : r.best_check(); }
+const CheckRow* main_check(const RecordedRun& r) {
+  return r.test_check() ? r.test_check() : r.best_check();
+}
 
-LineChart overlay(const std::vector<RunPage>& runs, const PageOptions& options, const std::string& id,
-                  const std::string& title, const std::string& metric, bool share) {
+LineChart overlay(const std::vector<RunPage>& runs, const PageOptions& options,
+                  const std::string& id, const std::string& title, const std::string& metric,
+                  bool share) {
   LineChart c{.id = id, .title = title};
   bool epochs = true;
   for (size_t i = 0; i < runs.size(); ++i) {
-    ChartSeries s{.name = run_label(runs, i, options.no_times), .points = {}, .style = static_cast<int>(i % 8), .dots = true};
+    ChartSeries s{.name = run_label(runs, i, options.no_times),
+                  .points = {},
+                  .style = static_cast<int>(i % 8),
+                  .dots = true};
     for (auto [x, y] : check_points(runs[i].record, "val", metric)) {
       s.points.push_back({x, y});
     }
@@ -40,7 +46,8 @@ std::string comparison_lead(const std::vector<RunPage>& runs, const PageOptions&
   for (size_t i = 0; i < runs.size(); ++i) {
     const CheckRow* c = main_check(runs[i].record);
     if (c && std::isfinite(c->metric("top1")) &&
-        (best == runs.size() || c->metric("top1") > main_check(runs[best].record)->metric("top1"))) {
+        (best == runs.size() ||
+         c->metric("top1") > main_check(runs[best].record)->metric("top1"))) {
       best = i;
     }
   }
@@ -48,10 +55,12 @@ std::string comparison_lead(const std::vector<RunPage>& runs, const PageOptions&
     return "No run has recorded an accuracy.";
   }
   const CheckRow* c = main_check(runs[best].record);
-  return "Highest: " + run_label(runs, best, options.no_times) + ", " + metric_text("top1", c->metric("top1")) + " on " + c->split + ".";
+  return "Highest: " + run_label(runs, best, options.no_times) + ", " +
+         metric_text("top1", c->metric("top1")) + " on " + c->split + ".";
 }
 
-void compare_runs(Html& h, const std::vector<RunPage>& runs, const PageOptions& options, PageEntries& entries) {
+void compare_runs(Html& h, const std::vector<RunPage>& runs, const PageOptions& options,
+                  PageEntries& entries) {
   auto begin = [&](const char* id, const char* title) {
     entries.emplace_back(id, title);
     h.open("section", {{"id", id}, {"aria-labelledby", std::string(id) + "-h"}});
@@ -64,7 +73,10 @@ void compare_runs(Html& h, const std::vector<RunPage>& runs, const PageOptions& 
   };
 
   begin("compare", "Results");
-  h.open("div", {{"class", "scroll"}, {"tabindex", "0"}, {"role", "group"}, {"aria-label", "Results side by side"}});
+  h.open("div", {{"class", "scroll"},
+                 {"tabindex", "0"},
+                 {"role", "group"},
+                 {"aria-label", "Results side by side"}});
   h.open("table").open("thead").open("tr").element("th", "metric", {{"scope", "col"}});
   heads();
   h.close().close().open("tbody");
@@ -74,13 +86,16 @@ void compare_runs(Html& h, const std::vector<RunPage>& runs, const PageOptions& 
     const char* metric;
     bool larger;
   };
-  for (Row row : {Row{"test accuracy", "test", "top1", true}, Row{"test loss", "test", "loss", false},
-                  Row{"best validation accuracy", "val", "top1", true}, Row{"best validation loss", "val", "loss", false},
-                  Row{"test calibration error", "test", "ece", false}}) {
+  for (Row row :
+       {Row{"test accuracy", "test", "top1", true}, Row{"test loss", "test", "loss", false},
+        Row{"best validation accuracy", "val", "top1", true},
+        Row{"best validation loss", "val", "loss", false},
+        Row{"test calibration error", "test", "ece", false}}) {
     std::vector<double> values;
     std::vector<double> errors;
     for (const RunPage& run : runs) {
-      const CheckRow* c = std::string_view(row.split) == "test" ? run.record.test_check() : run.record.best_check();
+      const CheckRow* c =
+          std::string_view(row.split) == "test" ? run.record.test_check() : run.record.best_check();
       values.push_back(c ? c->metric(row.metric) : kNone);
       errors.push_back(c ? c->metric(std::string(row.metric) + ".se") : kNone);
     }
@@ -96,7 +111,8 @@ void compare_runs(Html& h, const std::vector<RunPage>& runs, const PageOptions& 
     h.open("tr").element("th", row.title, {{"scope", "row"}});
     for (size_t i = 0; i < values.size(); ++i) {
       bool is_best = values[i] == best && runs.size() > 1;
-      h.open("td", {{"class", is_best ? "differs" : "plain"}}).text(metric_text(row.metric, values[i]));
+      h.open("td", {{"class", is_best ? "differs" : "plain"}})
+          .text(metric_text(row.metric, values[i]));
       if (std::isfinite(errors[i])) {
         double e = metric_is_share(row.metric) ? 100 * errors[i] : errors[i];
         h.element("span", " \u00b1 " + format_significant(1.96 * e, 2), {{"class", "soft"}});
@@ -115,13 +131,17 @@ void compare_runs(Html& h, const std::vector<RunPage>& runs, const PageOptions& 
     }
     h.close();
   };
-  line("model", [](const RecordedRun& r) { return r.architecture.empty() ? r.config_text("model.name") : r.architecture; });
-  line("parameters", [](const RecordedRun& r) { return r.params() > 0 ? format_count(r.params()) : "-"; });
+  line("model", [](const RecordedRun& r) {
+    return r.architecture.empty() ? r.config_text("model.name") : r.architecture;
+  });
+  line("parameters",
+       [](const RecordedRun& r) { return r.params() > 0 ? format_count(r.params()) : "-"; });
   line("epochs", [](const RecordedRun& r) {
     const CheckRow* c = r.last_check();
     return c ? format_significant(c->epoch, 4) : std::string("-");
   });
-  line("seed", [](const RecordedRun& r) { return r.facts.seed ? std::to_string(*r.facts.seed) : "-"; });
+  line("seed",
+       [](const RecordedRun& r) { return r.facts.seed ? std::to_string(*r.facts.seed) : "-"; });
   line("ended", [](const RecordedRun& r) { return r.reason().empty() ? "-" : r.reason(); });
   if (!options.no_times) {
     line("time", [](const RecordedRun& r) {
@@ -135,8 +155,11 @@ void compare_runs(Html& h, const std::vector<RunPage>& runs, const PageOptions& 
     });
   }
   h.close().close().close();
-  h.element("p", "\u2713 marks the best of a row; \u00b1 is half a 95 % interval of one run. Runs that differ by less than "
-                 "that are equal for all that these numbers tell.", {{"class", "soft"}});
+  h.element("p",
+            "\u2713 marks the best of a row; \u00b1 is half a 95 % interval of one run. Runs that "
+            "differ by less than "
+            "that are equal for all that these numbers tell.",
+            {{"class", "soft"}});
   h.close();
 
   begin("curves", "Learning curves");
@@ -162,13 +185,20 @@ void compare_runs(Html& h, const std::vector<RunPage>& runs, const PageOptions& 
   }
   std::erase_if(order, [&](const std::string& key) {
     const auto& values = table.at(key);
-    return std::all_of(values.begin(), values.end(), [&](const std::string& v) { return v == values.front(); });
+    return std::all_of(values.begin(), values.end(),
+                       [&](const std::string& v) { return v == values.front(); });
   });
   if (order.empty()) {
     h.element("p", "None: all values are the same.");
   } else {
-    h.open("div", {{"class", "scroll"}, {"tabindex", "0"}, {"role", "group"}, {"aria-label", "Configuration differences"}});
-    h.open("table", {{"class", "keys"}}).open("thead").open("tr").element("th", "key", {{"scope", "col"}});
+    h.open("div", {{"class", "scroll"},
+                   {"tabindex", "0"},
+                   {"role", "group"},
+                   {"aria-label", "Configuration differences"}});
+    h.open("table", {{"class", "keys"}})
+        .open("thead")
+        .open("tr")
+        .element("th", "key", {{"scope", "col"}});
     heads();
     h.close().close().open("tbody");
     for (const std::string& key : order) {

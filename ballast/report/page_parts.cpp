@@ -17,7 +17,9 @@ namespace {
 
 constexpr double kZ95 = 1.959963984540054;
 
-std::string percent(double share, int digits = 1) { return format_fixed(100 * share, digits) + " %"; }
+std::string percent(double share, int digits = 1) {
+  return format_fixed(100 * share, digits) + " %";
+}
 
 std::string share_text(int64_t part, int64_t whole) {
   return whole > 0 ? percent(static_cast<double>(part) / static_cast<double>(whole)) : "-";
@@ -40,9 +42,11 @@ std::string interval_text(const CheckRow& check, const std::string& metric) {
     return {};
   }
   if (metric_is_share(metric)) {
-    return "95 %: " + format_fixed(100 * (value - kZ95 * se), 1) + " to " + percent(value + kZ95 * se);
+    return "95 %: " + format_fixed(100 * (value - kZ95 * se), 1) + " to " +
+           percent(value + kZ95 * se);
   }
-  return "95 %: " + format_significant(value - kZ95 * se, 4) + " to " + format_significant(value + kZ95 * se, 4);
+  return "95 %: " + format_significant(value - kZ95 * se, 4) + " to " +
+         format_significant(value + kZ95 * se, 4);
 }
 
 double total_seconds(const RecordedRun& r) {
@@ -61,11 +65,20 @@ double total_seconds(const RecordedRun& r) {
 
 class Sections {
  public:
-  Sections(Html& h, const RunPage& run, const PageOptions& options, std::string prefix, int level, PageEntries& entries)
-      : h_(h), run_(run), r_(run.record), options_(options), prefix_(std::move(prefix)), level_(level), entries_(entries) {
+  Sections(Html& h, const RunPage& run, const PageOptions& options, std::string prefix, int level,
+           PageEntries& entries)
+      : h_(h),
+        run_(run),
+        r_(run.record),
+        options_(options),
+        prefix_(std::move(prefix)),
+        level_(level),
+        entries_(entries) {
     split_ = run.predictions_split;
     if (!r_.predictions.contains(split_)) {
-      split_ = r_.predictions.contains("test") ? "test" : r_.predictions.contains("val") ? "val" : "";
+      split_ = r_.predictions.contains("test")  ? "test"
+               : r_.predictions.contains("val") ? "val"
+                                                : "";
     }
     for (int64_t k = 0; k < std::min<int64_t>(r_.num_classes(), 100'000); ++k) {
       names_.push_back(r_.class_name(k));
@@ -113,15 +126,21 @@ class Sections {
     begin("alerts", "Alerts");
     std::vector<Alert> found = find_alerts(r_, options_.no_times);
     if (found.empty()) {
-      h_.element("p", "Nothing stands out: the run ended as planned, every class is recognized, and the loss on held-out "
-                      "pictures did not rise again.");
+      h_.element("p",
+                 "Nothing stands out: the run ended as planned, every class is recognized, and the "
+                 "loss on held-out "
+                 "pictures did not rise again.");
       end();
       return;
     }
     h_.open("ul", {{"class", "alerts"}});
     for (const Alert& a : found) {
-      const char* kind = a.severity == Severity::problem ? "problem" : a.severity == Severity::warning ? "warning" : "note";
-      const char* word = a.severity == Severity::problem ? "\u2716 Problem" : a.severity == Severity::warning ? "\u25b2 Warning" : "\u25cf Note";
+      const char* kind = a.severity == Severity::problem   ? "problem"
+                         : a.severity == Severity::warning ? "warning"
+                                                           : "note";
+      const char* word = a.severity == Severity::problem   ? "\u2716 Problem"
+                         : a.severity == Severity::warning ? "\u25b2 Warning"
+                                                           : "\u25cf Note";
       h_.open("li", {{"class", std::string("alert ") + kind}});
       h_.open(sub()).element("span", word, {{"class", "tag"}}).text(" " + a.title).close();
       h_.element("p", a.evidence);
@@ -134,11 +153,15 @@ class Sections {
     end();
   }
 
-  void fact(const std::string& name, const std::string& value, const std::string& detail = "", bool first = false) {
+  void fact(const std::string& name, const std::string& value, const std::string& detail = "",
+            bool first = false) {
     if (value.empty() || value == "-") {
       return;
     }
-    h_.open("div", {{"class", first ? "first" : "fact"}}).element("dt", name).open("dd").text(value);
+    h_.open("div", {{"class", first ? "first" : "fact"}})
+        .element("dt", name)
+        .open("dd")
+        .text(value);
     if (!detail.empty()) {
       h_.element("small", detail);
     }
@@ -146,7 +169,8 @@ class Sections {
   }
 
   std::string check_place(const CheckRow& c) const {
-    return std::isfinite(c.epoch) ? "epoch " + format_significant(c.epoch, 4) : "step " + format_count(c.step);
+    return std::isfinite(c.epoch) ? "epoch " + format_significant(c.epoch, 4)
+                                  : "step " + format_count(c.step);
   }
 
   void result() {
@@ -158,17 +182,21 @@ class Sections {
     h_.open("dl", {{"class", "hero"}});
     if (main) {
       double top1 = main->metric("top1");
-      fact(std::isfinite(top1) ? (test ? "Test accuracy" : "Validation accuracy") : main->split + " loss",
+      fact(std::isfinite(top1) ? (test ? "Test accuracy" : "Validation accuracy")
+                               : main->split + " loss",
            std::isfinite(top1) ? percent(top1, 2) : format_significant(main->metric("loss"), 4),
            interval_text(*main, std::isfinite(top1) ? "top1" : "loss"), true);
     }
     if (test && best) {
-      fact("Best validation", metric_text("top1", best->metric("top1")), "at " + check_place(*best));
+      fact("Best validation", metric_text("top1", best->metric("top1")),
+           "at " + check_place(*best));
     }
     if (last && last != best) {
-      fact("Last validation", metric_text("top1", last->metric("top1")), "at " + check_place(*last));
+      fact("Last validation", metric_text("top1", last->metric("top1")),
+           "at " + check_place(*last));
     }
-    fact("Ended", r_.reason().empty() ? "" : reason_text(), r_.train.empty() ? "" : "after " + length_text());
+    fact("Ended", r_.reason().empty() ? "" : reason_text(),
+         r_.train.empty() ? "" : "after " + length_text());
     if (!options_.no_times) {
       fact("Time", format_duration(total_seconds(r_)), rate_text());
     }
@@ -192,23 +220,28 @@ class Sections {
     }
     std::string metric = r_.monitor();
     if (best) {
-      h_.element("p", "The weights kept are those with the best val/" + metric + ", at " + check_place(*best) +
-                          ". The test part had no say in any choice.",
+      h_.element("p",
+                 "The weights kept are those with the best val/" + metric + ", at " +
+                     check_place(*best) + ". The test part had no say in any choice.",
                  {{"class", "soft"}});
     }
     if (!r_.command.empty() && !options_.no_times) {
       h_.element(sub(), "To repeat it");
-      h_.element("pre", r_.command, {{"tabindex", "0"}, {"role", "group"}, {"aria-label", "Command to repeat the run"}});
+      h_.element(
+          "pre", r_.command,
+          {{"tabindex", "0"}, {"role", "group"}, {"aria-label", "Command to repeat the run"}});
     }
     end();
   }
 
   void metric_table(const std::vector<std::pair<std::string, const CheckRow*>>& columns) {
     static const std::map<std::string, std::string> kTitles = {
-        {"top1", "accuracy (top 1)"},    {"top5", "right among the first 5"}, {"loss", "loss (cross-entropy)"},
-        {"nll_tempered", "loss, tempered"}, {"balanced_acc", "balanced accuracy"},
-        {"brier", "Brier score"},        {"ece", "calibration error (ECE)"},   {"ace", "calibration error (ACE)"}};
-    std::vector<std::string> order = {"top1", "top5", "balanced_acc", "loss", "nll_tempered", "brier", "ece"};
+        {"top1", "accuracy (top 1)"},          {"top5", "right among the first 5"},
+        {"loss", "loss (cross-entropy)"},      {"nll_tempered", "loss, tempered"},
+        {"balanced_acc", "balanced accuracy"}, {"brier", "Brier score"},
+        {"ece", "calibration error (ECE)"},    {"ace", "calibration error (ACE)"}};
+    std::vector<std::string> order = {"top1",         "top5",  "balanced_acc", "loss",
+                                      "nll_tempered", "brier", "ece"};
     for (const auto& [title, check] : columns) {
       for (const auto& [name, value] : check->metrics) {
         if (!name.ends_with(".se") && std::find(order.begin(), order.end(), name) == order.end() &&
@@ -217,7 +250,8 @@ class Sections {
         }
       }
     }
-    h_.open("div", {{"class", "scroll"}, {"tabindex", "0"}, {"role", "group"}, {"aria-label", "Metrics"}});
+    h_.open("div",
+            {{"class", "scroll"}, {"tabindex", "0"}, {"role", "group"}, {"aria-label", "Metrics"}});
     h_.open("table").element("caption", "Metrics, with 95 % intervals").open("thead").open("tr");
     h_.element("th", "metric", {{"scope", "col"}});
     for (const auto& [title, check] : columns) {
@@ -233,13 +267,15 @@ class Sections {
         continue;
       }
       auto title = kTitles.find(name);
-      h_.open("tr").element("th", title == kTitles.end() ? name : title->second, {{"scope", "row"}});
+      h_.open("tr").element("th", title == kTitles.end() ? name : title->second,
+                            {{"scope", "row"}});
       for (const auto& [column, check] : columns) {
         std::string text = metric_text(name, check->metric(name));
         std::string interval = interval_text(*check, name);
         h_.open("td").text(text);
         if (!interval.empty()) {
-          h_.text(" ").element("span", "(" + interval.substr(interval.find(':') + 2) + ")", {{"class", "soft"}});
+          h_.text(" ").element("span", "(" + interval.substr(interval.find(':') + 2) + ")",
+                               {{"class", "soft"}});
         }
         h_.close();
       }
@@ -256,11 +292,16 @@ class Sections {
   }
 
   std::string reason_text() const {
-    static const std::map<std::string, std::string> kText = {
-        {"completed", "As planned"}, {"patience", "No more progress"}, {"target_reached", "Target reached"},
-        {"diverged", "Diverged"},    {"non_finite", "Not finite"},     {"max_time", "Time limit"},
-        {"session_time", "Session time"}, {"signal", "Interrupted"},   {"user", "Interrupted"},
-        {"storage", "Could not store"}};
+    static const std::map<std::string, std::string> kText = {{"completed", "As planned"},
+                                                             {"patience", "No more progress"},
+                                                             {"target_reached", "Target reached"},
+                                                             {"diverged", "Diverged"},
+                                                             {"non_finite", "Not finite"},
+                                                             {"max_time", "Time limit"},
+                                                             {"session_time", "Session time"},
+                                                             {"signal", "Interrupted"},
+                                                             {"user", "Interrupted"},
+                                                             {"storage", "Could not store"}};
     auto it = kText.find(r_.reason());
     return it == kText.end() ? r_.reason() : it->second;
   }
@@ -272,7 +313,8 @@ class Sections {
     }
     std::string text = format_count(step) + " steps";
     if (r_.facts.steps_per_epoch > 0) {
-      text = format_significant(static_cast<double>(step) / static_cast<double>(r_.facts.steps_per_epoch), 4) +
+      text = format_significant(
+                 static_cast<double>(step) / static_cast<double>(r_.facts.steps_per_epoch), 4) +
              " epochs, " + text;
     }
     return text;
@@ -288,7 +330,8 @@ class Sections {
     if (rates.empty()) {
       return {};
     }
-    std::nth_element(rates.begin(), rates.begin() + static_cast<ptrdiff_t>(rates.size() / 2), rates.end());
+    std::nth_element(rates.begin(), rates.begin() + static_cast<ptrdiff_t>(rates.size() / 2),
+                     rates.end());
     return format_count(std::llround(rates[rates.size() / 2])) + " images per second";
   }
 
@@ -302,7 +345,8 @@ class Sections {
   }
 
   ChartSeries check_series(const std::string& split, const std::string& metric, int style) const {
-    ChartSeries s{.name = split == "val" ? "validation" : split, .points = {}, .style = style, .dots = true};
+    ChartSeries s{
+        .name = split == "val" ? "validation" : split, .points = {}, .style = style, .dots = true};
     for (auto [x, y] : check_points(r_, split, metric)) {
       s.points.push_back({x, y});
     }
@@ -372,7 +416,8 @@ class Sections {
     {
       LineChart c{.id = prefix_ + "lr", .title = "Learning rate"};
       c.series = {train_series("rate", &TrainRow::lr, 0)};
-      c.summary = "Schedule " + or_else(r_.config_text("schedule.name"), "unknown") + ". " + trend(c.series[0], false);
+      c.summary = "Schedule " + or_else(r_.config_text("schedule.name"), "unknown") + ". " +
+                  trend(c.series[0], false);
       double peak = 0;
       for (const TrainRow& t : r_.train) {
         peak = std::max(peak, std::isfinite(t.lr) ? t.lr : 0);
@@ -384,7 +429,8 @@ class Sections {
     {
       LineChart c{.id = prefix_ + "grad", .title = "Gradient norm"};
       c.series = {train_series("norm", &TrainRow::grad_norm, 2)};
-      c.summary = trend(c.series[0], false) + "Spikes are steps that a lower learning rate or clipping would calm.";
+      c.summary = trend(c.series[0], false) +
+                  "Spikes are steps that a lower learning rate or clipping would calm.";
       c.from_zero = true;
       c.clip_spikes = true;
       chart(std::move(c));
@@ -400,9 +446,13 @@ class Sections {
     return stop == text.c_str() ? 0 : value;
   }
 
-  static std::string or_else(const std::string& text, const char* otherwise) { return text.empty() ? otherwise : text; }
+  static std::string or_else(const std::string& text, const char* otherwise) {
+    return text.empty() ? otherwise : text;
+  }
 
-  std::string part_name() const { return split_ == "test" ? "the test part" : split_ == "val" ? "the validation part" : split_; }
+  std::string part_name() const {
+    return split_ == "test" ? "the test part" : split_ == "val" ? "the validation part" : split_;
+  }
 
   void classes() {
     begin("classes", "Classes");
@@ -423,12 +473,14 @@ class Sections {
     } else {
       const CheckRow* c = r_.test_check() ? r_.test_check() : r_.best_check();
       if (!c || c->per_class.empty()) {
-        h_.element("p", "No predictions were recorded, so there is nothing to count.", {{"class", "none"}});
+        h_.element("p", "No predictions were recorded, so there is nothing to count.",
+                   {{"class", "none"}});
         end();
         return;
       }
       where = c->split;
-      std::copy_n(c->per_class.begin(), std::min(c->per_class.size(), per_class.size()), per_class.begin());
+      std::copy_n(c->per_class.begin(), std::min(c->per_class.size(), per_class.size()),
+                  per_class.begin());
     }
     std::vector<size_t> order;
     for (size_t k = 0; k < per_class.size(); ++k) {
@@ -439,18 +491,27 @@ class Sections {
     auto accuracy = [&](size_t k) {
       return static_cast<double>(per_class[k].correct) / static_cast<double>(per_class[k].support);
     };
-    std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return accuracy(a) < accuracy(b); });
+    std::stable_sort(order.begin(), order.end(),
+                     [&](size_t a, size_t b) { return accuracy(a) < accuracy(b); });
     bool cut = order.size() > 1000;
     if (cut) {
       order.resize(1000);
     }
-    h_.open("div", {{"class", "scroll"}, {"tabindex", "0"}, {"role", "group"}, {"aria-label", "Accuracy by class"}});
+    h_.open("div", {{"class", "scroll"},
+                    {"tabindex", "0"},
+                    {"role", "group"},
+                    {"aria-label", "Accuracy by class"}});
     h_.open("table", {{"class", "sortable wide"}});
-    h_.element("caption", "Accuracy by class on " + where + ", lowest first; the bar is the 95 % interval" +
+    h_.element("caption", "Accuracy by class on " + where +
+                              ", lowest first; the bar is the 95 % interval" +
                               (cut ? "; the 1,000 lowest" : ""));
-    h_.open("thead").open("tr").element("th", "class", {{"scope", "col"}}).element("th", "right", {{"scope", "col"}, {"class", "n"}});
+    h_.open("thead")
+        .open("tr")
+        .element("th", "class", {{"scope", "col"}})
+        .element("th", "right", {{"scope", "col"}, {"class", "n"}});
     h_.element("th", "95 % interval, 0 to 100 %", {{"scope", "col"}, {"class", "optional"}});
-    h_.element("th", "from", {{"scope", "col"}, {"class", "n"}}).element("th", "to", {{"scope", "col"}, {"class", "n"}});
+    h_.element("th", "from", {{"scope", "col"}, {"class", "n"}})
+        .element("th", "to", {{"scope", "col"}, {"class", "n"}});
     h_.element("th", "pictures", {{"scope", "col"}, {"class", "n"}});
     h_.element("th", "precision", {{"scope", "col"}, {"class", "n"}}).close().close().open("tbody");
     auto cell = [&](const std::string& text, double v) {
@@ -460,11 +521,15 @@ class Sections {
       const ClassRow& c = per_class[k];
       Interval i = wilson_interval(c.correct, c.support);
       double a = accuracy(k);
-      double precision = c.predicted > 0 ? static_cast<double>(c.correct) / static_cast<double>(c.predicted) : 0;
+      double precision =
+          c.predicted > 0 ? static_cast<double>(c.correct) / static_cast<double>(c.predicted) : 0;
       h_.open("tr").element("th", names_[k], {{"scope", "row"}});
       cell(percent(a), a);
-      h_.open("td", {{"class", "optional"}, {"data-v", format_significant(a, 8)}}).open("span", {{"class", "ci"}});
-      h_.element("i", "", {{"style", "left:" + format_fixed(100 * i.low, 1) + "%;width:" + format_fixed(100 * (i.high - i.low), 1) + "%"}});
+      h_.open("td", {{"class", "optional"}, {"data-v", format_significant(a, 8)}})
+          .open("span", {{"class", "ci"}});
+      h_.element("i", "",
+                 {{"style", "left:" + format_fixed(100 * i.low, 1) +
+                                "%;width:" + format_fixed(100 * (i.high - i.low), 1) + "%"}});
       h_.element("b", "", {{"style", "left:" + format_fixed(100 * a, 1) + "%"}}).close().close();
       cell(percent(i.low), i.low);
       cell(percent(i.high), i.high);
@@ -491,12 +556,15 @@ class Sections {
       }
     }
     std::vector<std::pair<std::pair<int64_t, int64_t>, int64_t>> list(pairs.begin(), pairs.end());
-    std::stable_sort(list.begin(), list.end(), [](const auto& a, const auto& b) { return a.second > b.second; });
+    std::stable_sort(list.begin(), list.end(),
+                     [](const auto& a, const auto& b) { return a.second > b.second; });
     h_.element(sub(), "What is taken for what", {{"id", prefix_ + "confusion"}});
     if (!list.empty()) {
       const auto& [pair, n] = list.front();
-      h_.element("p", "Most often: " + r_.class_name(pair.first) + " taken for " + r_.class_name(pair.second) + ", " +
-                          format_count(n) + (n == 1 ? " time (" : " times (") + share_text(n, support[pair.first]) + " of its pictures).");
+      h_.element("p", "Most often: " + r_.class_name(pair.first) + " taken for " +
+                          r_.class_name(pair.second) + ", " + format_count(n) +
+                          (n == 1 ? " time (" : " times (") + share_text(n, support[pair.first]) +
+                          " of its pictures).");
     } else {
       h_.element("p", "Nothing: every picture was recognized.");
     }
@@ -505,35 +573,48 @@ class Sections {
       return;
     }
     size_t shown = std::min<size_t>(list.size(), 200);
-    h_.open("details").element("summary", shown < list.size() ? "The 200 most frequent confusions as a list" : "All confusions as a list");
-    h_.open("div", {{"class", "scroll"}, {"tabindex", "0"}, {"role", "group"}, {"aria-label", "Confusions"}});
+    h_.open("details").element("summary", shown < list.size()
+                                              ? "The 200 most frequent confusions as a list"
+                                              : "All confusions as a list");
+    h_.open(
+        "div",
+        {{"class", "scroll"}, {"tabindex", "0"}, {"role", "group"}, {"aria-label", "Confusions"}});
     h_.open("table", {{"class", "sortable"}}).open("thead").open("tr");
     h_.element("th", "is", {{"scope", "col"}}).element("th", "taken for", {{"scope", "col"}});
-    h_.element("th", "times", {{"scope", "col"}, {"class", "n"}}).element("th", "of the class", {{"scope", "col"}, {"class", "n"}});
+    h_.element("th", "times", {{"scope", "col"}, {"class", "n"}})
+        .element("th", "of the class", {{"scope", "col"}, {"class", "n"}});
     h_.close().close().open("tbody");
     for (size_t i = 0; i < shown; ++i) {
       const auto& [pair, n] = list[i];
       double share = static_cast<double>(n) / static_cast<double>(support[pair.first]);
-      h_.open("tr").element("td", r_.class_name(pair.first)).element("td", r_.class_name(pair.second));
+      h_.open("tr")
+          .element("td", r_.class_name(pair.first))
+          .element("td", r_.class_name(pair.second));
       h_.element("td", format_count(n), {{"class", "n"}, {"data-v", std::to_string(n)}});
-      h_.element("td", percent(share), {{"class", "n"}, {"data-v", format_significant(share, 8)}}).close();
+      h_.element("td", percent(share), {{"class", "n"}, {"data-v", format_significant(share, 8)}})
+          .close();
     }
     h_.close().close().close().close();
   }
 
-  void gallery(const std::vector<PagePicture>& pictures, const char* kind, const std::string& label) {
+  void gallery(const std::vector<PagePicture>& pictures, const char* kind,
+               const std::string& label) {
     h_.open("ul", {{"class", kind}, {"aria-label", label}});
     for (const PagePicture& p : pictures) {
       std::string truth = p.target >= 0 ? r_.class_name(p.target) : "";
       std::string said = p.pred >= 0 ? r_.class_name(p.pred) : "";
-      std::string alt = said.empty() ? "augmented: " + (truth.empty() ? p.name : truth) : truth + ", taken for " + said;
+      std::string alt = said.empty() ? "augmented: " + (truth.empty() ? p.name : truth)
+                                     : truth + ", taken for " + said;
       if (p.pred >= 0 && p.pred == p.target) {
         alt = truth + ", recognized";
       }
       h_.open("li");
       bool small = std::max(p.width, p.height) <= 64;
-      h_.single("img", {{"src", "data:" + p.type + ";base64," + base64(p.bytes)}, {"alt", alt}, {"width", std::to_string(p.width)},
-                        {"height", std::to_string(p.height)}, {"class", small ? "small" : "photo"}});
+      h_.single("img", {{"src", "data:" + p.type + ";base64," + base64(p.bytes)},
+                        {"alt", alt},
+                        {"width", std::to_string(p.width)},
+                        {"height", std::to_string(p.height)},
+                        {"class", small ? "small" : "photo"}});
       if (!said.empty()) {
         h_.open("span").element("b", truth);
         if (p.pred != p.target) {
@@ -566,19 +647,27 @@ class Sections {
       }
     }
     auto order = [&](const PredictionRow& a, const PredictionRow& b) {
-      return a.confidence != b.confidence ? (a.confidence > b.confidence) == wrong : a.index < b.index;
+      return a.confidence != b.confidence ? (a.confidence > b.confidence) == wrong
+                                          : a.index < b.index;
     };
     size_t n = std::min<size_t>(24, list.size());
     std::partial_sort(list.begin(), list.begin() + static_cast<ptrdiff_t>(n), list.end(), order);
-    h_.open("div", {{"class", "scroll"}, {"tabindex", "0"}, {"role", "group"}, {"aria-label", wrong ? "Most wrong" : "Least certain"}});
+    h_.open("div", {{"class", "scroll"},
+                    {"tabindex", "0"},
+                    {"role", "group"},
+                    {"aria-label", wrong ? "Most wrong" : "Least certain"}});
     h_.open("table").open("thead").open("tr");
     for (const char* title : {"sample", "is", "taken for"}) {
       h_.element("th", title, {{"scope", "col"}});
     }
     h_.element("th", "sure", {{"scope", "col"}, {"class", "n"}}).close().close().open("tbody");
     for (size_t i = 0; i < n; ++i) {
-      h_.open("tr").element("td", r_.sample_name(list[i].index)).element("td", r_.class_name(list[i].target));
-      h_.element("td", r_.class_name(list[i].pred)).element("td", format_fixed(100 * list[i].confidence, 0) + " %", {{"class", "n"}}).close();
+      h_.open("tr")
+          .element("td", r_.sample_name(list[i].index))
+          .element("td", r_.class_name(list[i].target));
+      h_.element("td", r_.class_name(list[i].pred))
+          .element("td", format_fixed(100 * list[i].confidence, 0) + " %", {{"class", "n"}})
+          .close();
     }
     h_.close().close().close();
   }
@@ -598,9 +687,12 @@ class Sections {
       wrong += row.right() ? 0 : 1;
     }
     h_.element(sub(), "Most wrong");
-    h_.element("p", format_count(wrong) + " of " + format_count(static_cast<int64_t>(rows().size())) + " pictures of " +
-                        part_name() + " were taken for something else. These are the ones it was surest about: often the label is wrong, "
-                        "or the picture shows something else as well.",
+    h_.element("p",
+               format_count(wrong) + " of " + format_count(static_cast<int64_t>(rows().size())) +
+                   " pictures of " + part_name() +
+                   " were taken for something else. These are the ones it was surest about: often "
+                   "the label is wrong, "
+                   "or the picture shows something else as well.",
                {{"class", "summary"}});
     if (!run_.wrongest.empty()) {
       gallery(run_.wrongest, "pictures", "Most wrong");
@@ -608,7 +700,10 @@ class Sections {
       sample_list(true);
     }
     h_.element(sub(), "Least certain");
-    h_.element("p", "The pictures with the lowest confidence: more like these in the training part teach it most.", {{"class", "summary"}});
+    h_.element("p",
+               "The pictures with the lowest confidence: more like these in the training part "
+               "teach it most.",
+               {{"class", "summary"}});
     if (!run_.uncertain.empty()) {
       gallery(run_.uncertain, "pictures", "Least certain");
     } else {
@@ -620,12 +715,16 @@ class Sections {
   void first_batch() {
     begin("batch", "First batch");
     if (run_.first_batch.empty()) {
-      h_.element("p", run_.pictures_note.empty() ? "There are no pictures of it." : run_.pictures_note, {{"class", "none"}});
+      h_.element("p",
+                 run_.pictures_note.empty() ? "There are no pictures of it." : run_.pictures_note,
+                 {{"class", "none"}});
     } else {
       std::string pipeline = r_.config_text("augment.train");
-      h_.element("p", "What the model saw in its first step: the training pictures after augmentation" +
-                          (pipeline.empty() || pipeline == "auto" ? std::string(".") : ", " + pipeline + "."),
-                 {{"class", "summary"}});
+      h_.element(
+          "p",
+          "What the model saw in its first step: the training pictures after augmentation" +
+              (pipeline.empty() || pipeline == "auto" ? std::string(".") : ", " + pipeline + "."),
+          {{"class", "summary"}});
       gallery(run_.first_batch, "pictures batch", "First augmented batch");
     }
     end();
@@ -668,11 +767,14 @@ class Sections {
   }
 
   void tree_row(const Node& node, bool group) {
-    h_.open("span", {{"class", group ? "row group" : "row"}}).element("span", node.name, {{"class", "name"}});
+    h_.open("span", {{"class", group ? "row group" : "row"}})
+        .element("span", node.name, {{"class", "name"}});
     h_.element("span", node.layer ? node.layer->type : "", {{"class", "what"}});
     h_.element("span", node.layer ? node.layer->shape : "", {{"class", "shape"}});
     h_.element("span", node.params ? format_count(node.params) : "", {{"class", "n params"}});
-    h_.element("span", node.macs ? format_significant(static_cast<double>(node.macs) / 1e6, 3) + " M" : "", {{"class", "n macs"}});
+    h_.element("span",
+               node.macs ? format_significant(static_cast<double>(node.macs) / 1e6, 3) + " M" : "",
+               {{"class", "n macs"}});
     h_.close();
   }
 
@@ -706,7 +808,8 @@ class Sections {
       int depth = 0;
       while (begin_at <= layer.name.size() && depth++ < 32) {
         size_t dot = depth < 32 ? layer.name.find('.', begin_at) : std::string::npos;
-        at = &child(*at, layer.name.substr(begin_at, dot == std::string::npos ? dot : dot - begin_at));
+        at = &child(*at,
+                    layer.name.substr(begin_at, dot == std::string::npos ? dot : dot - begin_at));
         if (dot == std::string::npos) {
           break;
         }
@@ -715,12 +818,19 @@ class Sections {
       at->layer = &layer;
     }
     add_up(root);
-    h_.element("p", or_else(r_.architecture, "The model") + ": " + format_count(root.params) + " parameters, " +
+    h_.element("p", or_else(r_.architecture, "The model") + ": " + format_count(root.params) +
+                        " parameters, " +
                         format_significant(static_cast<double>(root.macs) / 1e6, 4) +
-                        " million multiply-adds a picture. Shapes are those of the outputs, in the order of execution.");
+                        " million multiply-adds a picture. Shapes are those of the outputs, in the "
+                        "order of execution.");
     h_.open("div", {{"class", "tree"}});
-    h_.open("span", {{"class", "row soft"}, {"aria-hidden", "true"}}).element("span", "layer").element("span", "kind", {{"class", "what"}});
-    h_.element("span", "output", {{"class", "what"}}).element("span", "parameters", {{"class", "n params"}}).element("span", "mult.-adds", {{"class", "n macs"}}).close();
+    h_.open("span", {{"class", "row soft"}, {"aria-hidden", "true"}})
+        .element("span", "layer")
+        .element("span", "kind", {{"class", "what"}});
+    h_.element("span", "output", {{"class", "what"}})
+        .element("span", "parameters", {{"class", "n params"}})
+        .element("span", "mult.-adds", {{"class", "n macs"}})
+        .close();
     h_.open("ul", {{"aria-label", "Layers"}});
     tree(root);
     h_.close().close();
@@ -728,13 +838,20 @@ class Sections {
   }
 
   void config_rows(const std::vector<const ConfigValue*>& values, const std::string& caption) {
-    h_.open("table", {{"class", "keys stack wide"}}).element("caption", caption).open("thead").open("tr");
+    h_.open("table", {{"class", "keys stack wide"}})
+        .element("caption", caption)
+        .open("thead")
+        .open("tr");
     for (const char* title : {"key", "value", "origin"}) {
       h_.element("th", title, {{"scope", "col"}});
     }
     h_.close().close().open("tbody");
     for (const ConfigValue* v : values) {
-      h_.open("tr").element("th", v->key, {{"scope", "row"}}).element("td", v->value, {{"class", "mono"}}).element("td", v->origin, {{"class", "soft"}}).close();
+      h_.open("tr")
+          .element("th", v->key, {{"scope", "row"}})
+          .element("td", v->value, {{"class", "mono"}})
+          .element("td", v->origin, {{"class", "soft"}})
+          .close();
     }
     h_.close().close();
   }
@@ -761,7 +878,8 @@ class Sections {
       config_rows(changed, "Changed");
     }
     if (!chosen.empty()) {
-      h_.open("details", {{"open", ""}}).element("summary", "Chosen from the data (" + std::to_string(chosen.size()) + ")");
+      h_.open("details", {{"open", ""}})
+          .element("summary", "Chosen from the data (" + std::to_string(chosen.size()) + ")");
       config_rows(chosen, "Chosen from the data");
       h_.close();
     }
@@ -797,8 +915,14 @@ class Sections {
           parts.push_back(part);
         }
       }
-      h_.open("div", {{"class", "scroll"}, {"tabindex", "0"}, {"role", "group"}, {"aria-label", "Pictures by part and class"}});
-      h_.open("table", {{"class", "sortable"}}).element("caption", "Pictures by part and class").open("thead").open("tr");
+      h_.open("div", {{"class", "scroll"},
+                      {"tabindex", "0"},
+                      {"role", "group"},
+                      {"aria-label", "Pictures by part and class"}});
+      h_.open("table", {{"class", "sortable"}})
+          .element("caption", "Pictures by part and class")
+          .open("thead")
+          .open("tr");
       h_.element("th", "class", {{"scope", "col"}});
       for (const std::string& part : parts) {
         h_.element("th", part, {{"scope", "col"}, {"class", "n"}});
@@ -825,14 +949,24 @@ class Sections {
     if (r_.bad_samples.empty()) {
       h_.element("p", "None.");
     } else {
-      h_.open("table", {{"class", "keys"}}).open("thead").open("tr").element("th", "file", {{"scope", "col"}}).element("th", "reason", {{"scope", "col"}}).close().close();
+      h_.open("table", {{"class", "keys"}})
+          .open("thead")
+          .open("tr")
+          .element("th", "file", {{"scope", "col"}})
+          .element("th", "reason", {{"scope", "col"}})
+          .close()
+          .close();
       h_.open("tbody");
       for (size_t i = 0; i < std::min<size_t>(r_.bad_samples.size(), 100); ++i) {
-        h_.open("tr").element("th", r_.bad_samples[i].path, {{"scope", "row"}}).element("td", r_.bad_samples[i].reason).close();
+        h_.open("tr")
+            .element("th", r_.bad_samples[i].path, {{"scope", "row"}})
+            .element("td", r_.bad_samples[i].reason)
+            .close();
       }
       h_.close().close();
       if (r_.bad_samples.size() > 100) {
-        h_.element("p", "and " + format_count(static_cast<int64_t>(r_.bad_samples.size()) - 100) + " more in bad_samples.csv.");
+        h_.element("p", "and " + format_count(static_cast<int64_t>(r_.bad_samples.size()) - 100) +
+                            " more in bad_samples.csv.");
       }
     }
     end();
@@ -846,8 +980,12 @@ class Sections {
       return;
     }
     std::vector<std::pair<std::string, double TimingRow::*>> parts = {
-        {"waiting for data", &TimingRow::data}, {"forward", &TimingRow::forward}, {"backward", &TimingRow::backward},
-        {"optimizer", &TimingRow::optimizer},   {"reduce", &TimingRow::reduce},   {"checks", &TimingRow::check},
+        {"waiting for data", &TimingRow::data},
+        {"forward", &TimingRow::forward},
+        {"backward", &TimingRow::backward},
+        {"optimizer", &TimingRow::optimizer},
+        {"reduce", &TimingRow::reduce},
+        {"checks", &TimingRow::check},
         {"saving", &TimingRow::save}};
     double total = total_seconds(r_);
     std::vector<BarRow> bars;
@@ -857,7 +995,9 @@ class Sections {
         sum += std::isfinite(t.*field) ? t.*field : 0;
       }
       if (sum > 0) {
-        bars.push_back({name, sum, format_duration(sum) + (total > 0 ? " (" + percent(sum / total, 0) + ")" : "")});
+        bars.push_back(
+            {name, sum,
+             format_duration(sum) + (total > 0 ? " (" + percent(sum / total, 0) + ")" : "")});
       }
     }
     double rss = 0;
@@ -903,7 +1043,9 @@ class Sections {
       }
     }
     if (!facts.empty()) {
-      h_.open("table", {{"class", "keys stack"}}).element("caption", "What the result depends on").open("tbody");
+      h_.open("table", {{"class", "keys stack"}})
+          .element("caption", "What the result depends on")
+          .open("tbody");
       for (const auto& [name, value] : facts) {
         h_.open("tr").element("th", name, {{"scope", "row"}}).element("td", value).close();
       }
@@ -918,7 +1060,12 @@ class Sections {
       h_.close().close().open("tbody");
       for (size_t i = 0; i < std::min<size_t>(r_.events.size(), 200); ++i) {
         const EventRow& e = r_.events[i];
-        h_.open("tr").element("th", e.kind, {{"scope", "row"}}).element("td", e.time).element("td", e.step >= 0 ? format_count(e.step) : "").element("td", e.text).close();
+        h_.open("tr")
+            .element("th", e.kind, {{"scope", "row"}})
+            .element("td", e.time)
+            .element("td", e.step >= 0 ? format_count(e.step) : "")
+            .element("td", e.text)
+            .close();
       }
       h_.close().close().close();
     }
@@ -951,11 +1098,14 @@ class Sections {
 }  // namespace
 
 std::string base64(std::string_view bytes) {
-  static constexpr char kDigits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  static constexpr char kDigits[] =
+      "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
   std::string out;
   out.reserve((bytes.size() + 2) / 3 * 4);
   for (size_t i = 0; i < bytes.size(); i += 3) {
-    auto at = [&](size_t k) { return k < bytes.size() ? static_cast<uint32_t>(static_cast<unsigned char>(bytes[k])) : 0u; };
+    auto at = [&](size_t k) {
+      return k < bytes.size() ? static_cast<uint32_t>(static_cast<unsigned char>(bytes[k])) : 0u;
+    };
     uint32_t v = at(i) << 16 | at(i + 1) << 8 | at(i + 2);
     out += kDigits[v >> 18];
     out += kDigits[v >> 12 & 63];
@@ -966,20 +1116,23 @@ std::string base64(std::string_view bytes) {
 }
 
 bool metric_is_share(const std::string& metric) {
-  return metric == "top1" || metric == "top5" || metric == "balanced_acc" || metric == "ece" || metric == "ace";
+  return metric == "top1" || metric == "top5" || metric == "balanced_acc" || metric == "ece" ||
+         metric == "ace";
 }
 
 std::string metric_text(const std::string& metric, double value) {
-  return metric_is_share(metric) && std::isfinite(value) ? percent(value, 2) : format_significant(value, 4);
+  return metric_is_share(metric) && std::isfinite(value) ? percent(value, 2)
+                                                         : format_significant(value, 4);
 }
 
 bool depends_on_place(std::string_view key) {
-  static const std::set<std::string_view> kConfig = {"run.name", "run.out", "run.overwrite", "run.workers"};
+  static const std::set<std::string_view> kConfig = {"run.name", "run.out", "run.overwrite",
+                                                     "run.workers"};
   if (kConfig.contains(key)) {
     return true;
   }
-  for (std::string_view part : {"time", "date", "start", "host", "pid", "folder", "path", "cwd", "directory", "command",
-                                "memory", "load", "user", "free"}) {
+  for (std::string_view part : {"time", "date", "start", "host", "pid", "folder", "path", "cwd",
+                                "directory", "command", "memory", "load", "user", "free"}) {
     if (key.find(part) != std::string_view::npos && !key.starts_with("run.max")) {
       return key.find('.') == std::string_view::npos || !key.starts_with("data.");
     }
@@ -1016,7 +1169,8 @@ std::string run_lead(const RecordedRun& r, bool no_times) {
   std::string text = (model.empty() ? "A model" : model) + (data.empty() ? "" : " on " + data);
   auto n = r.split_sizes.find("train");
   if (n != r.split_sizes.end()) {
-    text += ": " + format_count(n->second) + " training pictures, " + std::to_string(r.num_classes()) + " classes";
+    text += ": " + format_count(n->second) + " training pictures, " +
+            std::to_string(r.num_classes()) + " classes";
   }
   double seconds = total_seconds(r);
   if (!no_times && std::isfinite(seconds)) {
@@ -1028,8 +1182,9 @@ std::string run_lead(const RecordedRun& r, bool no_times) {
 bool steps_are_epochs(const RecordedRun& r) { return r.facts.steps_per_epoch > 0; }
 
 double epoch_of_step(const RecordedRun& r, int64_t step) {
-  return steps_are_epochs(r) ? static_cast<double>(step) / static_cast<double>(r.facts.steps_per_epoch)
-                             : static_cast<double>(step);
+  return steps_are_epochs(r)
+             ? static_cast<double>(step) / static_cast<double>(r.facts.steps_per_epoch)
+             : static_cast<double>(step);
 }
 
 std::vector<std::pair<double, double>> check_points(const RecordedRun& r, const std::string& split,
@@ -1044,8 +1199,8 @@ std::vector<std::pair<double, double>> check_points(const RecordedRun& r, const 
   return points;
 }
 
-void run_sections(Html& h, const RunPage& run, const PageOptions& options, const std::string& prefix, int level,
-                  PageEntries& entries) {
+void run_sections(Html& h, const RunPage& run, const PageOptions& options,
+                  const std::string& prefix, int level, PageEntries& entries) {
   Sections(h, run, options, prefix, level, entries).all();
 }
 

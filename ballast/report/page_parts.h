@@ -25,15 +25,17 @@ std::string run_lead(const RecordedRun& record, bool no_times);
 std::string comparison_lead(const std::vector<RunPage>& runs, const PageOptions& options);
 
 /// All sections of one run. Ids begin with `prefix`; headings with h<level>.
-void run_sections(Html& h, const RunPage& run, const PageOptions& options, const std::string& prefix, int level,
-                  PageEntries& entries);
+void run_sections(Html& h, const RunPage& run, const PageOptions& options,
+                  const std::string& prefix, int level, PageEntries& entries);
 /// Sections that show several runs side by side.
-void compare_runs(Html& h, const std::vector<RunPage>& runs, const PageOptions& options, PageEntries& entries);
+void compare_runs(Html& h, const std::vector<RunPage>& runs, const PageOptions& options,
+                  PageEntries& entries);
 
 /// Training rows over epochs (over steps, where the length of an epoch is not known).
 double epoch_of_step(const RecordedRun& record, int64_t step);
 bool steps_are_epochs(const RecordedRun& record);
-std::vector<std::pair<double, double>> check_points(const RecordedRun& record, const std::string& split,
+std::vector<std::pair<double, double>> check_points(const RecordedRun& record,
+                                                    const std::string& split,
                                                     const std::string& metric);
 
 /// "93.1 %", or "0.2134" for what is not a share.

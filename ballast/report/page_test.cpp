@@ -26,8 +26,9 @@ using testing::Not;
 class ReportTest : public testing::Test {
  protected:
   void SetUp() override {
-    root_ = fs::temp_directory_path() / ("ballast-report-" + std::to_string(getpid()) + "-" +
-                                         testing::UnitTest::GetInstance()->current_test_info()->name());
+    root_ =
+        fs::temp_directory_path() / ("ballast-report-" + std::to_string(getpid()) + "-" +
+                                     testing::UnitTest::GetInstance()->current_test_info()->name());
     fs::remove_all(root_);
     fs::create_directories(root_);
   }
@@ -40,7 +41,8 @@ class ReportTest : public testing::Test {
     fs::create_directories(path.parent_path());
     std::ofstream(path, std::ios::binary) << text;
   }
-  static bool has_alert(const std::vector<Alert>& alerts, Severity severity, const std::string& title) {
+  static bool has_alert(const std::vector<Alert>& alerts, Severity severity,
+                        const std::string& title) {
     return std::any_of(alerts.begin(), alerts.end(), [&](const Alert& a) {
       return a.severity == severity && a.title.find(title) != std::string::npos;
     });
@@ -67,7 +69,8 @@ TEST_F(RecordTest, ReadsEveryPartOfARun) {
   EXPECT_EQ(r.predictions.at("test").size(), 2000u);
   EXPECT_EQ(r.split_sizes.at("train"), 2700);
   EXPECT_EQ(r.split_sizes.at("val"), 300);
-  EXPECT_THAT(r.bad_samples, ElementsAre(Field(&UnreadableSample::reason, "truncated: ends in row 311 of 480")));
+  EXPECT_THAT(r.bad_samples,
+              ElementsAre(Field(&UnreadableSample::reason, "truncated: ends in row 311 of 480")));
   EXPECT_EQ(r.params(), 288 + 64 + 9216 + 64 + 9216 + 18432 + 2048 + 1290);
   EXPECT_EQ(r.layers[0].shape, "(32, 14, 14)");
   EXPECT_EQ(r.config_text("optim.name"), "sgd");
@@ -80,7 +83,8 @@ TEST_F(RecordTest, ReadsEveryPartOfARun) {
 
 TEST_F(RecordTest, OriginsOfValuesAreKept) {
   auto values = parse_config_with_origins(
-      "top = 1\n[optim]\nlr = 0.1  # base.toml:12\nname = \"a # b\"  # flag\nempty =\n[data]\nlist = [\n  1, # one\n  2\n]  # env\nnonsense\n");
+      "top = 1\n[optim]\nlr = 0.1  # base.toml:12\nname = \"a # b\"  # flag\nempty =\n[data]\nlist "
+      "= [\n  1, # one\n  2\n]  # env\nnonsense\n");
   ASSERT_EQ(values.size(), 5u);
   EXPECT_EQ(values[0].key, "top");
   EXPECT_EQ(values[1].key, "optim.lr");
@@ -95,21 +99,25 @@ TEST_F(RecordTest, OriginsOfValuesAreKept) {
 }
 
 TEST_F(RecordTest, CsvWithQuotesAndNewLines) {
-  EXPECT_THAT(parse_csv("a,b\r\n\"x, \"\"y\"\"\nz\",2\n\n3,"),
-              ElementsAre(ElementsAre("a", "b"), ElementsAre("x, \"y\"\nz", "2"), ElementsAre("3", "")));
+  EXPECT_THAT(
+      parse_csv("a,b\r\n\"x, \"\"y\"\"\nz\",2\n\n3,"),
+      ElementsAre(ElementsAre("a", "b"), ElementsAre("x, \"y\"\nz", "2"), ElementsAre("3", "")));
 }
 
 TEST_F(RecordTest, AFolderIsRequired) {
   EXPECT_THROW(read_run_record(root_ / "none"), DataError);
   RecordedRun r = read_run_record(root_);
-  EXPECT_THAT(r.missing, testing::ElementsAreArray({"config.toml", "metrics.jsonl", "timing.jsonl", "events.jsonl",
-                                                    "env.json", "model/config.json", "split.csv", "predictions/"}));
+  EXPECT_THAT(r.missing, testing::ElementsAreArray({"config.toml", "metrics.jsonl", "timing.jsonl",
+                                                    "events.jsonl", "env.json", "model/config.json",
+                                                    "split.csv", "predictions/"}));
 }
 
 TEST_F(RecordTest, ADamagedRowCostsOnlyItself) {
   fs::path folder = run("a");
   std::string text = read_text_file(folder / "metrics.jsonl");
-  write(folder / "metrics.jsonl", "{\"kind\":\"train\",\"ste\n" + text + "[1]\n{\"kind\":\"check\",\"per_class\":[[1,\"x\",2]]}\n{\"kind\":7");
+  write(folder / "metrics.jsonl",
+        "{\"kind\":\"train\",\"ste\n" + text +
+            "[1]\n{\"kind\":\"check\",\"per_class\":[[1,\"x\",2]]}\n{\"kind\":7");
   RecordedRun r = read_run_record(folder);
   EXPECT_EQ(r.train.size(), 17u * 8);
   EXPECT_EQ(r.problems.size(), 4u);
@@ -120,8 +128,9 @@ TEST_F(RecordTest, ADamagedRowCostsOnlyItself) {
 TEST_F(RecordTest, NoDamageStopsThePage) {
   fs::path folder = run("a", {.epochs = 2, .steps_per_epoch = 100, .test_samples = 40});
   made_up::Numbers numbers{99};
-  for (const char* name : {"config.toml", "metrics.jsonl", "timing.jsonl", "events.jsonl", "env.json", "model/config.json",
-                           "split.csv", "bad_samples.csv", "predictions/test.safetensors"}) {
+  for (const char* name :
+       {"config.toml", "metrics.jsonl", "timing.jsonl", "events.jsonl", "env.json",
+        "model/config.json", "split.csv", "bad_samples.csv", "predictions/test.safetensors"}) {
     std::string whole = read_text_file(folder / name);
     for (int i = 0; i < 12; ++i) {
       std::string damaged = whole;
@@ -129,7 +138,8 @@ TEST_F(RecordTest, NoDamageStopsThePage) {
         damaged.resize(static_cast<size_t>(numbers.next() * static_cast<double>(whole.size())));
       } else {
         for (int k = 0; k < 1 + i; ++k) {
-          damaged[static_cast<size_t>(numbers.next() * static_cast<double>(whole.size()))] = static_cast<char>(256 * numbers.next());
+          damaged[static_cast<size_t>(numbers.next() * static_cast<double>(whole.size()))] =
+              static_cast<char>(256 * numbers.next());
         }
       }
       write(folder / name, damaged);
@@ -174,11 +184,16 @@ TEST_F(AlertsTest, AWeakClassIsNamed) {
 }
 
 TEST_F(AlertsTest, EndsThatWereNotPlanned) {
-  EXPECT_TRUE(has_alert(find_alerts(read_run_record(run("a", {.reason = "non_finite"}))), Severity::problem, "not finite"));
-  EXPECT_TRUE(has_alert(find_alerts(read_run_record(run("b", {.reason = "diverged"}))), Severity::problem, "diverged"));
-  EXPECT_TRUE(has_alert(find_alerts(read_run_record(run("c", {.reason = "max_time"}))), Severity::note, "time limit"));
-  EXPECT_TRUE(has_alert(find_alerts(read_run_record(run("d", {.reason = "signal"}))), Severity::note, "Interrupted"));
-  EXPECT_TRUE(has_alert(find_alerts(read_run_record(run("e", {.reason = ""}))), Severity::note, "No end is recorded"));
+  EXPECT_TRUE(has_alert(find_alerts(read_run_record(run("a", {.reason = "non_finite"}))),
+                        Severity::problem, "not finite"));
+  EXPECT_TRUE(has_alert(find_alerts(read_run_record(run("b", {.reason = "diverged"}))),
+                        Severity::problem, "diverged"));
+  EXPECT_TRUE(has_alert(find_alerts(read_run_record(run("c", {.reason = "max_time"}))),
+                        Severity::note, "time limit"));
+  EXPECT_TRUE(has_alert(find_alerts(read_run_record(run("d", {.reason = "signal"}))),
+                        Severity::note, "Interrupted"));
+  EXPECT_TRUE(has_alert(find_alerts(read_run_record(run("e", {.reason = ""}))), Severity::note,
+                        "No end is recorded"));
 }
 
 TEST_F(AlertsTest, FewSamplesAndUnbalancedClasses) {
@@ -196,10 +211,12 @@ TEST_F(AlertsTest, FewSamplesAndUnbalancedClasses) {
 TEST_F(AlertsTest, StillImproving) {
   std::string rows;
   for (int e = 1; e <= 8; ++e) {
-    rows += "{\"kind\":\"check\",\"split\":\"val\",\"step\":" + std::to_string(e) + ",\"epoch\":" + std::to_string(e) +
-            ",\"loss\":" + std::to_string(2 - 0.2 * e) + ",\"loss.se\":0.01}\n";
+    rows += "{\"kind\":\"check\",\"split\":\"val\",\"step\":" + std::to_string(e) +
+            ",\"epoch\":" + std::to_string(e) + ",\"loss\":" + std::to_string(2 - 0.2 * e) +
+            ",\"loss.se\":0.01}\n";
   }
-  write(root_ / "r" / "metrics.jsonl", rows + "{\"kind\":\"decision\",\"what\":\"stop\",\"reason\":\"completed\",\"step\":8}\n");
+  write(root_ / "r" / "metrics.jsonl",
+        rows + "{\"kind\":\"decision\",\"what\":\"stop\",\"reason\":\"completed\",\"step\":8}\n");
   auto alerts = find_alerts(read_run_record(root_ / "r"));
   EXPECT_TRUE(has_alert(alerts, Severity::note, "Still improving"));
   EXPECT_THAT(alerts, Contains(Field(&Alert::remedy, HasSubstr("--epochs 16"))));
@@ -207,13 +224,16 @@ TEST_F(AlertsTest, StillImproving) {
 
 TEST_F(PageTest, HasEverySectionAndThePolicyOfItsScript) {
   std::string page = report_page({made_up_page(run("a"))}, {});
-  for (const char* id : {"alerts", "result", "curves", "classes", "confusion", "mistakes", "batch", "calibration", "model",
-                         "config", "data", "time", "provenance", "loss", "top1", "lr", "grad", "reliability"}) {
+  for (const char* id : {"alerts", "result", "curves", "classes", "confusion", "mistakes", "batch",
+                         "calibration", "model", "config", "data", "time", "provenance", "loss",
+                         "top1", "lr", "grad", "reliability"}) {
     EXPECT_THAT(page, HasSubstr("id=\"" + std::string(id) + "\"")) << id;
   }
   EXPECT_THAT(page, testing::StartsWith("<!doctype html>\n<html lang=\"en\">"));
-  EXPECT_TRUE(std::regex_search(page, std::regex("default-src &#39;none&#39;; img-src data:; style-src &#39;unsafe-inline&#39;; "
-                                                 "script-src &#39;sha256-[A-Za-z0-9+/]{43}=&#39;")));
+  EXPECT_TRUE(std::regex_search(
+      page,
+      std::regex("default-src &#39;none&#39;; img-src data:; style-src &#39;unsafe-inline&#39;; "
+                 "script-src &#39;sha256-[A-Za-z0-9+/]{43}=&#39;")));
 }
 
 TEST_F(PageTest, AsksForNothingOutside) {
@@ -264,7 +284,10 @@ TEST_F(PageTest, SeveralRunsSideBySide) {
   // Ids are unique.
   std::set<std::string> ids;
   std::regex id(" id=\"([^\"]*)\"");
-  for (std::sregex_iterator it(page.begin(), page.begin() + static_cast<ptrdiff_t>(page.rfind("<script>")), id), end; it != end; ++it) {
+  for (std::sregex_iterator
+           it(page.begin(), page.begin() + static_cast<ptrdiff_t>(page.rfind("<script>")), id),
+       end;
+       it != end; ++it) {
     EXPECT_TRUE(ids.insert((*it)[1]).second) << (*it)[1];
   }
 }

@@ -18,7 +18,9 @@ std::string clock(double seconds) {
     return "-";
   }
   auto s = static_cast<int64_t>(std::ceil(seconds));
-  auto two = [](int64_t v) { return (v < 10 ? std::string(1, '0') : std::string()).append(std::to_string(v)); };
+  auto two = [](int64_t v) {
+    return (v < 10 ? std::string(1, '0') : std::string()).append(std::to_string(v));
+  };
   if (s < 3600) {
     return std::to_string(s / 60) + ":" + two(s % 60);
   }
@@ -55,10 +57,12 @@ ProgressStyle choose_progress_style(bool is_terminal, const char* term, const ch
   return {ProgressMode::bar, no_color == nullptr || *no_color == '\0'};
 }
 
-Progress::Progress(const ProgressOptions& options, Sink sink) : options_(options), sink_(std::move(sink)) {
+Progress::Progress(const ProgressOptions& options, Sink sink)
+    : options_(options), sink_(std::move(sink)) {
   ballast::check(static_cast<bool>(sink_), "progress", "a sink is required, got none");
   ballast::check(options.bar_interval >= 0 && options.plain_interval >= 0, "progress",
-                 "intervals must be at least 0, got ", options.bar_interval, " and ", options.plain_interval);
+                 "intervals must be at least 0, got ", options.bar_interval, " and ",
+                 options.plain_interval);
 }
 
 std::string Progress::paint(std::string_view code, std::string_view text) const {
@@ -75,12 +79,9 @@ std::string Progress::bar(const ProgressNumbers& p) const {
   };
   std::string count = std::to_string(p.step) + "/" + std::to_string(p.steps);
   std::vector<Part> parts = {
-      {2, rate_text(p.images_per_second)},
-      {4, "epoch " + clock(p.seconds_left_epoch)},
-      {1, "left " + clock(p.seconds_left_run)},
-      {1, "loss " + format_fixed(p.loss, 3)},
-      {5, "lr " + format_significant(p.lr, 3)},
-      {3, last_check_},
+      {2, rate_text(p.images_per_second)},      {4, "epoch " + clock(p.seconds_left_epoch)},
+      {1, "left " + clock(p.seconds_left_run)}, {1, "loss " + format_fixed(p.loss, 3)},
+      {5, "lr " + format_significant(p.lr, 3)}, {3, last_check_},
   };
   std::string head = "epoch " + std::to_string(p.epoch) + "/" + std::to_string(p.epochs);
   if (!p.phase.empty()) {
@@ -102,7 +103,9 @@ std::string Progress::bar(const ProgressNumbers& p) const {
     --keep;
   }
   int64_t bar_width = std::clamp<int64_t>(room - length(keep, 0), 0, 24);
-  double share = p.steps > 0 ? std::clamp(static_cast<double>(p.step) / static_cast<double>(p.steps), 0.0, 1.0) : 0;
+  double share =
+      p.steps > 0 ? std::clamp(static_cast<double>(p.step) / static_cast<double>(p.steps), 0.0, 1.0)
+                  : 0;
   auto full = static_cast<int64_t>(std::floor(share * static_cast<double>(bar_width) + 1e-9));
   std::string done;
   std::string rest;
@@ -119,11 +122,13 @@ std::string Progress::bar(const ProgressNumbers& p) const {
 }
 
 std::string Progress::plain(const ProgressNumbers& p) const {
-  std::string text = "epoch " + std::to_string(p.epoch) + "/" + std::to_string(p.epochs) +
-                     (p.phase.empty() ? std::string() : std::string(1, ' ').append(printable(p.phase))) + "  step " + std::to_string(p.step) + "/" + std::to_string(p.steps) + "  " +
-                     rate_text(p.images_per_second) + "  epoch " + clock(p.seconds_left_epoch) + "  left " +
-                     clock(p.seconds_left_run) + "  loss " + format_fixed(p.loss, 3) + "  lr " +
-                     format_significant(p.lr, 3);
+  std::string text =
+      "epoch " + std::to_string(p.epoch) + "/" + std::to_string(p.epochs) +
+      (p.phase.empty() ? std::string() : std::string(1, ' ').append(printable(p.phase))) +
+      "  step " + std::to_string(p.step) + "/" + std::to_string(p.steps) + "  " +
+      rate_text(p.images_per_second) + "  epoch " + clock(p.seconds_left_epoch) + "  left " +
+      clock(p.seconds_left_run) + "  loss " + format_fixed(p.loss, 3) + "  lr " +
+      format_significant(p.lr, 3);
   if (!last_check_.empty()) {
     text += "  " + last_check_;
   }
@@ -133,9 +138,11 @@ std::string Progress::plain(const ProgressNumbers& p) const {
 void Progress::update(const ProgressNumbers& p, double now) {
   bool draw = true;
   if (options_.mode == ProgressMode::bar) {
-    draw = !last_drawn_ || now - *last_drawn_ >= options_.bar_interval || (p.step == p.steps && p.phase.empty());
+    draw = !last_drawn_ || now - *last_drawn_ >= options_.bar_interval ||
+           (p.step == p.steps && p.phase.empty());
   } else if (!last_drawn_) {
-    last_drawn_ = now;  // the first plain line comes after an interval, when there is something to tell
+    last_drawn_ =
+        now;  // the first plain line comes after an interval, when there is something to tell
     draw = options_.plain_interval == 0;
   } else {
     draw = now - *last_drawn_ >= options_.plain_interval;
@@ -158,8 +165,9 @@ void Progress::check(const ProgressCheck& c) {
   if (options_.mode == ProgressMode::none) {
     return;
   }
-  std::string text = "epoch " + std::to_string(c.epoch) + "/" + std::to_string(c.epochs) + "  " + printable(c.split) +
-                     "  " + printable(c.metric) + " " + paint("1", value_text(c));
+  std::string text = "epoch " + std::to_string(c.epoch) + "/" + std::to_string(c.epochs) + "  " +
+                     printable(c.split) + "  " + printable(c.metric) + " " +
+                     paint("1", value_text(c));
   if (!change.empty()) {
     text += " (" + change + ")";
   }
@@ -172,7 +180,8 @@ void Progress::check(const ProgressCheck& c) {
   if (c.improved) {
     text += "  " + paint("32", "best");
   } else if (c.patience > 0) {
-    text += "  " + paint("33", "no better for " + std::to_string(c.wait) + " of " + std::to_string(c.patience));
+    text += "  " + paint("33", "no better for " + std::to_string(c.wait) + " of " +
+                                   std::to_string(c.patience));
   }
   line(text);
 }

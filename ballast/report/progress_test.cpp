@@ -23,8 +23,15 @@ struct Screen {
 };
 
 ProgressNumbers at(int64_t epoch, int64_t step) {
-  return {.epoch = epoch, .epochs = 4, .step = step, .steps = 100, .images_per_second = 1840, .seconds_left_epoch = 18,
-          .seconds_left_run = 242, .loss = 0.4123, .lr = 0.1};
+  return {.epoch = epoch,
+          .epochs = 4,
+          .step = step,
+          .steps = 100,
+          .images_per_second = 1840,
+          .seconds_left_epoch = 18,
+          .seconds_left_run = 242,
+          .loss = 0.4123,
+          .lr = 0.1};
 }
 
 TEST(ProgressStyle, FollowsTerminalAndEnvironment) {
@@ -63,9 +70,16 @@ TEST(Progress, UnknownNumbersAreDashesAndThePhaseIsNamed) {
   Screen screen;
   Progress progress({.mode = ProgressMode::plain, .plain_interval = 0}, screen.sink());
   progress.update({.epoch = 1, .epochs = 2, .step = 0, .steps = 3, .phase = "val"}, 0);
-  EXPECT_EQ(screen.writes.at(0), "epoch 1/2 val  step 0/3  - images/s  epoch -  left -  loss -  lr -\n");
-  progress.update({.epoch = 1, .epochs = 2, .step = 1, .steps = 3, .images_per_second = 1e9,
-                   .seconds_left_run = 4000, .loss = 1}, 1);
+  EXPECT_EQ(screen.writes.at(0),
+            "epoch 1/2 val  step 0/3  - images/s  epoch -  left -  loss -  lr -\n");
+  progress.update({.epoch = 1,
+                   .epochs = 2,
+                   .step = 1,
+                   .steps = 3,
+                   .images_per_second = 1e9,
+                   .seconds_left_run = 4000,
+                   .loss = 1},
+                  1);
   EXPECT_THAT(screen.writes.at(1), HasSubstr("1,000,000,000 images/s  epoch -  left 1:06:40"));
 }
 
@@ -74,10 +88,17 @@ TEST(Progress, ACheckLeavesALineWithItsChange) {
   Progress progress({.mode = ProgressMode::bar, .width = 200}, screen.sink());
   progress.update(at(1, 100), 1);
   screen.writes.clear();
-  progress.check({.epoch = 1, .epochs = 4, .loss = 0.5, .train_loss = 1, .value = 0.881, .best = 0.869, .improved = true});
+  progress.check({.epoch = 1,
+                  .epochs = 4,
+                  .loss = 0.5,
+                  .train_loss = 1,
+                  .value = 0.881,
+                  .best = 0.869,
+                  .improved = true});
   ASSERT_EQ(screen.writes.size(), 2u);
   EXPECT_EQ(screen.writes[0], "\r\x1b[2K");
-  EXPECT_EQ(screen.writes[1], "epoch 1/4  val  top1 88.1 % (+1.2)  loss 0.5000  train loss 1.0000  best\n");
+  EXPECT_EQ(screen.writes[1],
+            "epoch 1/4  val  top1 88.1 % (+1.2)  loss 0.5000  train loss 1.0000  best\n");
   progress.update(at(2, 1), 3);
   EXPECT_THAT(screen.writes.back(), EndsWith("val 88.1 % +1.2"));
   progress.check({.epoch = 2, .epochs = 4, .value = 0.87, .best = 0.881, .wait = 1, .patience = 3});
@@ -103,7 +124,8 @@ TEST(Progress, BarFitsAnyWidthAndLosesTheLeastImportantFirst) {
     }
     bool lr = bar.find("lr ") != std::string::npos;
     EXPECT_TRUE(lr || !lr_shown) << "shown on a narrower terminal, but not at " << width;
-    EXPECT_TRUE(!lr || (bar.find("epoch 0:18") != std::string::npos && bar.find("val") != std::string::npos));
+    EXPECT_TRUE(!lr || (bar.find("epoch 0:18") != std::string::npos &&
+                        bar.find("val") != std::string::npos));
     lr_shown = lr;
   }
   EXPECT_TRUE(lr_shown);

@@ -48,7 +48,8 @@ std::vector<std::string_view> lines_of(std::string_view text) {
 }
 
 int64_t to_integer(double value, int64_t otherwise) {
-  return std::isfinite(value) && std::abs(value) < 9e15 ? static_cast<int64_t>(std::llround(value)) : otherwise;
+  return std::isfinite(value) && std::abs(value) < 9e15 ? static_cast<int64_t>(std::llround(value))
+                                                        : otherwise;
 }
 
 int64_t integer_of(const JsonValue& row, std::string_view name, int64_t otherwise = 0) {
@@ -66,7 +67,9 @@ bool boolean_of(const JsonValue& row, std::string_view name) {
   return value != nullptr && value->kind() == JsonValue::Kind::boolean && value->boolean();
 }
 
-std::string text_of(const JsonValue& value) { return value.is_string() ? value.string() : value.text(); }
+std::string text_of(const JsonValue& value) {
+  return value.is_string() ? value.string() : value.text();
+}
 
 // "loss 0.5, wait 3" from an object without the members that have a place of their own.
 std::string rest_of(const JsonValue& row, const std::set<std::string_view>& known) {
@@ -118,7 +121,9 @@ class Reader {
   }
   template <class F>
   void with_json(const char* name, F use) {
-    with_text(name, [&](const std::string& text) { use(parse_json(text, name, {.refuse_duplicates = false})); });
+    with_text(name, [&](const std::string& text) {
+      use(parse_json(text, name, {.refuse_duplicates = false}));
+    });
   }
   template <class F>
   void with_rows(const char* name, F use) {
@@ -136,7 +141,8 @@ class Reader {
           }
           use(row);
         } catch (const std::exception&) {
-          add_problem(r_.problems, std::string(name) + ":" + std::to_string(number) + ": damaged; the row is left out");
+          add_problem(r_.problems, std::string(name) + ":" + std::to_string(number) +
+                                       ": damaged; the row is left out");
         }
       }
     });
@@ -165,7 +171,8 @@ class Reader {
       d.what = row.string_or("what", "");
       d.reason = row.string_or("reason", "");
       const JsonValue* values = row.find("values");
-      d.values = values && values->is_object() ? rest_of(*values, {}) : rest_of(row, {"kind", "step", "what", "reason"});
+      d.values = values && values->is_object() ? rest_of(*values, {})
+                                               : rest_of(row, {"kind", "step", "what", "reason"});
       r_.decisions.push_back(d);
     }
   }
@@ -188,8 +195,9 @@ class Reader {
   }
 
   void check_row(const JsonValue& row) {
-    static const std::set<std::string_view> kOwn = {"kind", "step", "epoch", "split", "per_class", "wait", "reference",
-                                                    "best", "improved", "ids", "n"};
+    static const std::set<std::string_view> kOwn = {"kind",      "step", "epoch",     "split",
+                                                    "per_class", "wait", "reference", "best",
+                                                    "improved",  "ids",  "n"};
     CheckRow c;
     c.step = integer_of(row, "step");
     c.epoch = row.number_or("epoch", kNone);
@@ -198,12 +206,7 @@ class Reader {
     c.reference = row.number_or("reference", kNone);
     c.best = row.number_or("best", kNone);
     c.improved = boolean_of(row, "improved");
-    if (const JsonValue* ids = row.find("ids")) {
-      c.samples = integer_of(*ids, "n");
-    }
-    if (c.samples == 0) {
-      c.samples = integer_of(row, "n");
-    }
+    c.samples = integer_of(row, "n");
     for (const auto& [name, value] : row.members()) {
       if (!kOwn.contains(name) && value.is_number()) {
         c.metrics[name] = value.number();
@@ -350,8 +353,8 @@ class Reader {
 
   void predictions() {
     std::vector<fs::path> files;
-    for (fs::directory_iterator it(r_.folder / "predictions", ignored_), end; !ignored_ && it != end;
-         it.increment(ignored_)) {
+    for (fs::directory_iterator it(r_.folder / "predictions", ignored_), end;
+         !ignored_ && it != end; it.increment(ignored_)) {
       if (it->path().extension() == ".safetensors") {
         files.push_back(it->path());
       }
@@ -362,8 +365,8 @@ class Reader {
         PredictionTable table = read_predictions(path);
         std::vector<PredictionRow>& rows = r_.predictions[path.stem().string()];
         for (size_t i = 0; i < table.index.size(); ++i) {
-          rows.push_back({table.index[i], table.target[i], table.pred[i], table.rank[i], table.loss[i],
-                          table.confidence[i]});
+          rows.push_back({table.index[i], table.target[i], table.pred[i], table.rank[i],
+                          table.loss[i], table.confidence[i]});
         }
       } catch (const std::exception& e) {
         r_.predictions.erase(path.stem().string());
@@ -386,7 +389,8 @@ double CheckRow::metric(const std::string& name) const {
   return it == metrics.end() ? kNone : it->second;
 }
 
-std::vector<ConfigValue> parse_config_with_origins(std::string_view text, std::vector<std::string>* problems) {
+std::vector<ConfigValue> parse_config_with_origins(std::string_view text,
+                                                   std::vector<std::string>* problems) {
   std::vector<ConfigValue> values;
   std::string section;
   std::string pending;  // a value that goes on over several lines
@@ -418,10 +422,12 @@ std::vector<ConfigValue> parse_config_with_origins(std::string_view text, std::v
       }
     }
     std::string_view line = trim(raw.substr(0, comment));
-    std::string_view origin = comment < raw.size() ? trim(raw.substr(comment + 1)) : std::string_view();
+    std::string_view origin =
+        comment < raw.size() ? trim(raw.substr(comment + 1)) : std::string_view();
     if (!pending_key.empty()) {
       pending += " " + std::string(line);
-      if (std::count(pending.begin(), pending.end(), '[') <= std::count(pending.begin(), pending.end(), ']')) {
+      if (std::count(pending.begin(), pending.end(), '[') <=
+          std::count(pending.begin(), pending.end(), ']')) {
         values.push_back({pending_key, pending, std::string(origin)});
         pending_key.clear();
       }
@@ -441,7 +447,8 @@ std::vector<ConfigValue> parse_config_with_origins(std::string_view text, std::v
     size_t equals = line.find('=');
     if (equals == std::string_view::npos || equals == 0) {
       if (problems) {
-        add_problem(*problems, "config.toml:" + std::to_string(number) + ": not a key and a value; the line is left out");
+        add_problem(*problems, "config.toml:" + std::to_string(number) +
+                                   ": not a key and a value; the line is left out");
       }
       continue;
     }
@@ -506,11 +513,13 @@ std::vector<std::vector<std::string>> parse_csv(std::string_view text) {
 
 RecordedRun read_run_record(const std::filesystem::path& folder) {
   std::error_code error;
-  check<DataError>(fs::is_directory(folder, error), "run_record", "a run folder is required, got ", folder.string());
+  check<DataError>(fs::is_directory(folder, error), "run_record", "a run folder is required, got ",
+                   folder.string());
   RecordedRun record;
   record.folder = folder;
   fs::path whole = fs::absolute(folder, error).lexically_normal();
-  record.name = whole.has_filename() ? whole.filename().string() : whole.parent_path().filename().string();
+  record.name =
+      whole.has_filename() ? whole.filename().string() : whole.parent_path().filename().string();
   Reader(record).read_all();
   return record;
 }
@@ -519,7 +528,8 @@ std::string RecordedRun::config_text(std::string_view key) const {
   for (const ConfigValue& value : config) {
     if (value.key == key) {
       std::string text = value.value;
-      if (text.size() >= 2 && (text.front() == '"' || text.front() == '\'') && text.back() == text.front()) {
+      if (text.size() >= 2 && (text.front() == '"' || text.front() == '\'') &&
+          text.back() == text.front()) {
         text = text.substr(1, text.size() - 2);
       }
       return text;
@@ -551,7 +561,8 @@ std::vector<const CheckRow*> RecordedRun::checks_of(std::string_view split) cons
       rows.push_back(&c);
     }
   }
-  std::stable_sort(rows.begin(), rows.end(), [](const CheckRow* a, const CheckRow* b) { return a->step < b->step; });
+  std::stable_sort(rows.begin(), rows.end(),
+                   [](const CheckRow* a, const CheckRow* b) { return a->step < b->step; });
   return rows;
 }
 
@@ -618,7 +629,8 @@ std::string RecordedRun::sample_name(int64_t index) const {
   auto it = std::lower_bound(split_rows.begin(), split_rows.end(), index,
                              [](const SplitRow& row, int64_t i) { return row.index < i; });
   if (it == split_rows.end() || it->index != index) {
-    it = std::find_if(split_rows.begin(), split_rows.end(), [&](const SplitRow& row) { return row.index == index; });
+    it = std::find_if(split_rows.begin(), split_rows.end(),
+                      [&](const SplitRow& row) { return row.index == index; });
   }
   if (it != split_rows.end() && !it->path.empty()) {
     return it->path;

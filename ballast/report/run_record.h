@@ -20,10 +20,13 @@ inline constexpr double kNone = std::numeric_limits<double>::quiet_NaN();
 
 /// One row of config.toml: `lr = 0.1  # flag`.
 struct ConfigValue {
-  std::string key;     ///< "optim.lr"
-  std::string value;   ///< as written: 0.1, "sgd", [1, 2]
-  std::string origin;  ///< "default", "flag", "env", "base.toml:12", "auto: ..."; empty if none was written
-  bool changed() const { return !origin.empty() && origin != "default" && !origin.starts_with("auto"); }
+  std::string key;    ///< "optim.lr"
+  std::string value;  ///< as written: 0.1, "sgd", [1, 2]
+  std::string
+      origin;  ///< "default", "flag", "env", "base.toml:12", "auto: ..."; empty if none was written
+  bool changed() const {
+    return !origin.empty() && origin != "default" && !origin.starts_with("auto");
+  }
 };
 
 /// kind = "run": the first row of metrics.jsonl.
@@ -31,8 +34,8 @@ struct RunFacts {
   std::string version, fingerprint, config_digest;
   std::optional<uint64_t> seed;
   int64_t steps_per_epoch = 0;
-  int64_t total_steps = 0;             ///< "T"
-  std::vector<std::string> classes;    ///< names, in label order
+  int64_t total_steps = 0;           ///< "T"
+  std::vector<std::string> classes;  ///< names, in label order
 };
 
 /// kind = "train".
@@ -57,7 +60,7 @@ struct CheckRow {
   std::string split;
   std::map<std::string, double> metrics;  ///< "loss", "top1", "top1.se", ... in the row's own names
   std::vector<ClassRow> per_class;
-  int64_t samples = 0;  ///< ids.n
+  int64_t samples = 0;  ///< "n"
   int64_t wait = -1;    ///< -1: not recorded
   double reference = kNone, best = kNone;
   bool improved = false;
@@ -74,7 +77,8 @@ struct DecisionRow {
 /// A row of timing.jsonl; seconds since the row before.
 struct TimingRow {
   int64_t step = 0;
-  double data = kNone, forward = kNone, backward = kNone, optimizer = kNone, reduce = kNone, check = kNone, save = kNone;
+  double data = kNone, forward = kNone, backward = kNone, optimizer = kNone, reduce = kNone,
+         check = kNone, save = kNone;
   double images_per_second = kNone;
   double rss = kNone;  ///< bytes
 };
@@ -94,14 +98,14 @@ struct ModelLayer {
   std::string type;   ///< "conv 3x3"
   std::string shape;  ///< output, "(64, 32, 32)"
   int64_t params = 0;
-  int64_t macs = 0;   ///< multiply-adds of one image
+  int64_t macs = 0;  ///< multiply-adds of one image
 };
 
 /// A sample of predictions/<split>.safetensors.
 struct PredictionRow {
   int64_t index = 0;  ///< the sample's id in the data set
   int64_t target = 0, pred = 0;
-  int64_t rank = 0;   ///< of the target: 0 is right; -1: a logit was not finite
+  int64_t rank = 0;  ///< of the target: 0 is right; -1: a logit was not finite
   bool right() const { return rank == 0; }
   double loss = 0;
   double confidence = 0;  ///< probability of pred
@@ -174,7 +178,8 @@ struct RecordedRun {
 RecordedRun read_run_record(const std::filesystem::path& folder);
 
 /// Rows of a config.toml as the program writes it, with the comment behind each value as its origin.
-std::vector<ConfigValue> parse_config_with_origins(std::string_view text, std::vector<std::string>* problems = nullptr);
+std::vector<ConfigValue> parse_config_with_origins(std::string_view text,
+                                                   std::vector<std::string>* problems = nullptr);
 
 /// Rows of a CSV file (RFC 4180: quotes, doubled quotes, new lines in quotes); never fails.
 std::vector<std::vector<std::string>> parse_csv(std::string_view text);

@@ -9,7 +9,8 @@
 namespace ballast {
 namespace {
 
-constexpr double kWide = 1000;  // user units of an SVG; it is stretched to its box, lines keep their width
+constexpr double kWide =
+    1000;  // user units of an SVG; it is stretched to its box, lines keep their width
 constexpr double kHigh = 400;
 
 std::string number(double v) {
@@ -23,7 +24,8 @@ struct Axis {
   double at(double v) const { return hi > lo ? (v - lo) / (hi - lo) : 0.5; }
 };
 
-std::string path_of(const std::vector<ChartPoint>& points, const Axis& x, const Axis& y, bool dots) {
+std::string path_of(const std::vector<ChartPoint>& points, const Axis& x, const Axis& y,
+                    bool dots) {
   std::string d;
   bool pen = false;
   for (const ChartPoint& p : points) {
@@ -50,7 +52,9 @@ Html legend(const LineChart& chart) {
   h.open("ul", {{"class", "legend"}});
   for (const ChartSeries& s : chart.series) {
     h.open("li");
-    h.open("svg", {{"class", "key s" + std::to_string(s.style % 8)}, {"viewBox", "0 0 28 8"}, {"aria-hidden", "true"}});
+    h.open("svg", {{"class", "key s" + std::to_string(s.style % 8)},
+                   {"viewBox", "0 0 28 8"},
+                   {"aria-hidden", "true"}});
     h.element("path", "", {{"class", "line"}, {"d", "M1 4H27"}});
     h.close();
     h.text(s.name);
@@ -67,14 +71,20 @@ Html legend(const LineChart& chart) {
 Html data_table(const LineChart& chart) {
   Html h;
   h.open("details", {{"class", "data"}}).element("summary", "Data");
-  h.open("div", {{"class", "scroll"}, {"tabindex", "0"}, {"role", "group"}, {"aria-label", chart.title + ", data"}});
+  h.open("div", {{"class", "scroll"},
+                 {"tabindex", "0"},
+                 {"role", "group"},
+                 {"aria-label", chart.title + ", data"}});
   h.open("table").open("thead").open("tr");
-  h.element("th", "line", {{"scope", "col"}}).element("th", chart.x_title, {{"scope", "col"}, {"class", "n"}});
+  h.element("th", "line", {{"scope", "col"}})
+      .element("th", chart.x_title, {{"scope", "col"}, {"class", "n"}});
   h.element("th", chart.title, {{"scope", "col"}, {"class", "n"}}).close().close().open("tbody");
   for (const ChartSeries& s : chart.series) {
     std::vector<ChartPoint> points = decimate(s.points, 60);
     for (const ChartPoint& p : points) {
-      h.open("tr").element("td", s.name).element("td", format_significant(p.x, 5), {{"class", "n"}});
+      h.open("tr")
+          .element("td", s.name)
+          .element("td", format_significant(p.x, 5), {{"class", "n"}});
       h.element("td", value_text(p.y, chart.percent), {{"class", "n"}}).close();
     }
   }
@@ -111,7 +121,8 @@ std::string zoom_data(const LineChart& chart) {
 }
 
 // Gridlines inside the SVG, their labels as HTML over it: so text keeps its size at every width.
-void grid(Html& svg, Html& labels, const Axis& axis, bool horizontal, const std::vector<double>& ticks, double scale) {
+void grid(Html& svg, Html& labels, const Axis& axis, bool horizontal,
+          const std::vector<double>& ticks, double scale) {
   std::vector<std::string> names = tick_labels(ticks, scale);
   std::string d;
   for (size_t i = 0; i < ticks.size(); ++i) {
@@ -162,8 +173,9 @@ std::vector<std::string> tick_labels(const std::vector<double>& ticks, double sc
   }
   std::vector<std::string> labels;
   for (double t : ticks) {
-    labels.push_back(tiny ? format_significant(t * scale, 3)
-                          : ticks.size() == 1 ? format_significant(t * scale, 4) : format_fixed(t * scale, digits));
+    labels.push_back(tiny                ? format_significant(t * scale, 3)
+                     : ticks.size() == 1 ? format_significant(t * scale, 4)
+                                         : format_fixed(t * scale, digits));
   }
   return labels;
 }
@@ -232,7 +244,10 @@ Html line_chart(const LineChart& chart) {
   }
   Html h;
   h.open("figure", {{"class", "chart"}, {"id", c.id}});
-  h.open("figcaption").element("h3", c.title).element("p", c.summary, {{"class", "summary"}}).close();
+  h.open("figcaption")
+      .element("h3", c.title)
+      .element("p", c.summary, {{"class", "summary"}})
+      .close();
   if (std::isnan(x.lo)) {
     h.element("p", "No numbers were recorded for this chart.", {{"class", "none"}}).close();
     return h;
@@ -261,9 +276,12 @@ Html line_chart(const LineChart& chart) {
   h.add(legend(c));
   Html svg;
   Html labels;
-  svg.open("svg", {{"viewBox", "0 0 1000 400"}, {"preserveAspectRatio", "none"}, {"role", "img"},
+  svg.open("svg", {{"viewBox", "0 0 1000 400"},
+                   {"preserveAspectRatio", "none"},
+                   {"role", "img"},
                    {"aria-labelledby", c.id + "-t " + c.id + "-d"}});
-  svg.element("title", c.title, {{"id", c.id + "-t"}}).element("desc", c.summary, {{"id", c.id + "-d"}});
+  svg.element("title", c.title, {{"id", c.id + "-t"}})
+      .element("desc", c.summary, {{"id", c.id + "-d"}});
   labels.open("div", {{"class", "ticks"}, {"aria-hidden", "true"}});
   grid(svg, labels, y, true, nice_ticks(y.lo, y.hi, 5), c.percent ? 100 : 1);
   grid(svg, labels, x, false, nice_ticks(x.lo, x.hi, 8), 1);
@@ -272,8 +290,10 @@ Html line_chart(const LineChart& chart) {
     if (!(at >= -0.001 && at <= 1.001)) {
       continue;
     }
-    svg.element("path", "", {{"class", "mark"}, {"d", "M" + number(kWide * at) + " 0V" + number(kHigh)}});
-    labels.element("span", m.text, {{"class", at > 0.8 ? "mk left" : "mk"}, {"style", "left:" + percent_of(at)}});
+    svg.element("path", "",
+                {{"class", "mark"}, {"d", "M" + number(kWide * at) + " 0V" + number(kHigh)}});
+    labels.element("span", m.text,
+                   {{"class", at > 0.8 ? "mk left" : "mk"}, {"style", "left:" + percent_of(at)}});
   }
   for (const ChartSeries& s : c.series) {
     std::string style = "s" + std::to_string(s.style % 8);
@@ -304,7 +324,9 @@ Html bar_chart(const std::string& title, const std::vector<BarRow>& rows, double
   for (const BarRow& row : rows) {
     double share = max > 0 && std::isfinite(row.value) ? std::clamp(row.value / max, 0.0, 1.0) : 0;
     h.open("tr").element("th", row.name, {{"scope", "row"}});
-    h.open("td", {{"class", "bar"}}).element("span", "", {{"style", "width:" + percent_of(share)}}).close();
+    h.open("td", {{"class", "bar"}})
+        .element("span", "", {{"style", "width:" + percent_of(share)}})
+        .close();
     h.element("td", row.text, {{"class", "n"}}).close();
   }
   h.close().close();
@@ -364,8 +386,9 @@ Html reliability_diagram(const std::string& id, const std::vector<ReliabilityBin
   if (n > 0) {
     confidence /= static_cast<double>(n);
     accuracy /= static_cast<double>(n);
-    summary = "On average the model is " + format_fixed(100 * confidence, 1) + " % sure and right in " +
-              format_fixed(100 * accuracy, 1) + " % of cases; expected calibration error " + format_fixed(100 * error, 1) +
+    summary = "On average the model is " + format_fixed(100 * confidence, 1) +
+              " % sure and right in " + format_fixed(100 * accuracy, 1) +
+              " % of cases; expected calibration error " + format_fixed(100 * error, 1) +
               " points. Bars below the diagonal: too sure of itself; above: too modest.";
   }
   h.element("p", summary, {{"class", "summary"}}).close();
@@ -375,9 +398,12 @@ Html reliability_diagram(const std::string& id, const std::vector<ReliabilityBin
   }
   Html svg;
   Html labels;
-  svg.open("svg", {{"viewBox", "0 0 1000 400"}, {"preserveAspectRatio", "none"}, {"role", "img"},
+  svg.open("svg", {{"viewBox", "0 0 1000 400"},
+                   {"preserveAspectRatio", "none"},
+                   {"role", "img"},
                    {"aria-labelledby", id + "-t " + id + "-d"}});
-  svg.element("title", "Reliability diagram", {{"id", id + "-t"}}).element("desc", summary, {{"id", id + "-d"}});
+  svg.element("title", "Reliability diagram", {{"id", id + "-t"}})
+      .element("desc", summary, {{"id", id + "-d"}});
   labels.open("div", {{"class", "ticks"}, {"aria-hidden", "true"}});
   Axis unit{0, 1};
   grid(svg, labels, unit, true, nice_ticks(0, 1, 5), 100);
@@ -385,8 +411,9 @@ Html reliability_diagram(const std::string& id, const std::vector<ReliabilityBin
   std::string bars;
   for (const ReliabilityBin& bin : bins) {
     if (bin.n > 0) {
-      bars += "M" + number(kWide * bin.low + 4) + " " + number(kHigh) + "V" + number(kHigh * (1 - bin.accuracy)) + "H" +
-              number(kWide * bin.high - 4) + "V" + number(kHigh) + "Z";
+      bars += "M" + number(kWide * bin.low + 4) + " " + number(kHigh) + "V" +
+              number(kHigh * (1 - bin.accuracy)) + "H" + number(kWide * bin.high - 4) + "V" +
+              number(kHigh) + "Z";
     }
   }
   svg.element("path", "", {{"class", "bars"}, {"d", bars}});
@@ -394,24 +421,33 @@ Html reliability_diagram(const std::string& id, const std::vector<ReliabilityBin
   svg.close();
   labels.close();
   h.open("div", {{"class", "plot"}}).add(svg).add(labels).close();
-  h.element("p", "confidence, % (up: share that is right, %)", {{"class", "xtitle"}, {"aria-hidden", "true"}});
-  h.open("details", {{"class", "data"}}).element("summary", "Data").open("table").open("thead").open("tr");
+  h.element("p", "confidence, % (up: share that is right, %)",
+            {{"class", "xtitle"}, {"aria-hidden", "true"}});
+  h.open("details", {{"class", "data"}})
+      .element("summary", "Data")
+      .open("table")
+      .open("thead")
+      .open("tr");
   for (const char* title : {"confidence", "samples", "mean confidence", "right"}) {
     h.element("th", title, {{"scope", "col"}, {"class", "n"}});
   }
   h.close().close().open("tbody");
   for (const ReliabilityBin& bin : bins) {
     h.open("tr");
-    h.element("td", format_fixed(100 * bin.low, 0) + "\u2013" + format_fixed(100 * bin.high, 0) + " %", {{"class", "n"}});
+    h.element("td",
+              format_fixed(100 * bin.low, 0) + "\u2013" + format_fixed(100 * bin.high, 0) + " %",
+              {{"class", "n"}});
     h.element("td", format_count(bin.n), {{"class", "n"}});
     h.element("td", bin.n ? format_fixed(100 * bin.confidence, 1) + " %" : "-", {{"class", "n"}});
-    h.element("td", bin.n ? format_fixed(100 * bin.accuracy, 1) + " %" : "-", {{"class", "n"}}).close();
+    h.element("td", bin.n ? format_fixed(100 * bin.accuracy, 1) + " %" : "-", {{"class", "n"}})
+        .close();
   }
   h.close().close().close().close();
   return h;
 }
 
-Confusion confusion_of(const std::vector<PredictionRow>& rows, int64_t classes, int64_t max_classes) {
+Confusion confusion_of(const std::vector<PredictionRow>& rows, int64_t classes,
+                       int64_t max_classes) {
   Confusion c;
   if (classes <= 0 || classes > max_classes) {
     return c;
@@ -433,9 +469,15 @@ Html confusion_map(const Confusion& c, const std::vector<std::string>& names) {
   }
   bool numbers = c.classes <= 20;
   auto name = [&](int64_t i) { return names[static_cast<size_t>(i)]; };
-  h.open("div", {{"class", "scroll"}, {"tabindex", "0"}, {"role", "group"}, {"aria-label", "Confusion matrix"}});
+  h.open("div", {{"class", "scroll"},
+                 {"tabindex", "0"},
+                 {"role", "group"},
+                 {"aria-label", "Confusion matrix"}});
   h.open("table", {{"class", numbers ? "confusion" : "confusion fine"}});
-  h.open("caption").text("Rows: the true class. Columns: what the model said. Darker: a larger share of the row.").close();
+  h.open("caption")
+      .text(
+          "Rows: the true class. Columns: what the model said. Darker: a larger share of the row.")
+      .close();
   h.open("thead").open("tr").element("td", "");
   for (int64_t j = 0; j < c.classes; ++j) {
     h.open("th", {{"scope", "col"}, {"title", name(j)}}).element("span", name(j)).close();
@@ -455,8 +497,10 @@ Html confusion_map(const Confusion& c, const std::vector<std::string>& names) {
       std::string text = numbers ? (n ? std::to_string(n) : "\u00b7") : "";
       const char* kind = i == j ? "right" : n ? "wrong" : "zero";
       if (n) {
-        h.element("td", text, {{"class", kind}, {"style", heat}, {"title", name(i) + " \u2192 " + name(j) + ": " +
-                                                                         std::to_string(n)}});
+        h.element("td", text,
+                  {{"class", kind},
+                   {"style", heat},
+                   {"title", name(i) + " \u2192 " + name(j) + ": " + std::to_string(n)}});
       } else {
         h.element("td", text, {{"class", kind}});
       }

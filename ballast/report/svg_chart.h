@@ -30,7 +30,7 @@ struct ChartMark {
 };
 
 struct LineChart {
-  std::string id;       ///< unique in the page
+  std::string id;  ///< unique in the page
   std::string title;
   std::string summary = {};  ///< what the chart shows, in a sentence: read in its place
   std::string x_title = "epoch";
@@ -82,10 +82,13 @@ Html reliability_diagram(const std::string& id, const std::vector<ReliabilityBin
 struct Confusion {
   int64_t classes = 0;
   std::vector<int64_t> counts;
-  int64_t at(int64_t target, int64_t pred) const { return counts[static_cast<size_t>(target * classes + pred)]; }
+  int64_t at(int64_t target, int64_t pred) const {
+    return counts[static_cast<size_t>(target * classes + pred)];
+  }
 };
 /// Rows out of range are left out. No counts (classes = 0) for more than `max_classes`.
-Confusion confusion_of(const std::vector<PredictionRow>& rows, int64_t classes, int64_t max_classes = 200);
+Confusion confusion_of(const std::vector<PredictionRow>& rows, int64_t classes,
+                       int64_t max_classes = 200);
 /// The heat map as a table (numbers up to 20 classes), rows the true class, columns what was said.
 Html confusion_map(const Confusion& confusion, const std::vector<std::string>& names);
 

@@ -18,8 +18,8 @@ using testing::HasSubstr;
 using testing::Not;
 
 TEST(Ticks, AreRoundNumbersInsideTheRange) {
-  EXPECT_THAT(nice_ticks(0, 1, 5), ElementsAre(0, DoubleNear(0.2, 1e-12), DoubleNear(0.4, 1e-12), DoubleNear(0.6, 1e-12),
-                                              DoubleNear(0.8, 1e-12), 1));
+  EXPECT_THAT(nice_ticks(0, 1, 5), ElementsAre(0, DoubleNear(0.2, 1e-12), DoubleNear(0.4, 1e-12),
+                                               DoubleNear(0.6, 1e-12), DoubleNear(0.8, 1e-12), 1));
   EXPECT_THAT(nice_ticks(0, 17, 8), ElementsAre(0, 5, 10, 15));
   EXPECT_THAT(nice_ticks(-3, 3, 3), ElementsAre(-2, 0, 2));
   EXPECT_THAT(nice_ticks(2, 2, 5), ElementsAre(2));
@@ -57,7 +57,9 @@ TEST(Decimate, KeepsEndsAndExtremes) {
   EXPECT_LE(few.size(), 2000u);
   EXPECT_EQ(few.front().x, 0);
   EXPECT_EQ(few.back().x, 99'999);
-  auto has = [&](double y) { return std::any_of(few.begin(), few.end(), [&](ChartPoint p) { return p.y == y; }); };
+  auto has = [&](double y) {
+    return std::any_of(few.begin(), few.end(), [&](ChartPoint p) { return p.y == y; });
+  };
   EXPECT_TRUE(has(40));
   EXPECT_TRUE(has(-40));
   for (size_t i = 1; i < few.size(); ++i) {
@@ -67,7 +69,10 @@ TEST(Decimate, KeepsEndsAndExtremes) {
 }
 
 LineChart chart_of(std::vector<ChartPoint> points) {
-  return {.id = "c", .title = "Loss <1>", .summary = "It fell.", .series = {{.name = "train & val", .points = std::move(points)}}};
+  return {.id = "c",
+          .title = "Loss <1>",
+          .summary = "It fell.",
+          .series = {{.name = "train & val", .points = std::move(points)}}};
 }
 
 TEST(LineChart, HasTitleSummaryDataAndPicture) {
@@ -84,7 +89,11 @@ TEST(LineChart, HasTitleSummaryDataAndPicture) {
 
 TEST(LineChart, GapsWhereValuesAreNotFinite) {
   double nan = std::numeric_limits<double>::quiet_NaN();
-  std::string html = line_chart(chart_of({{0, 1}, {1, 2}, {2, nan}, {3, 1}, {4, std::numeric_limits<double>::infinity()}})).str();
+  std::string html =
+      line_chart(
+          chart_of(
+              {{0, 1}, {1, 2}, {2, nan}, {3, 1}, {4, std::numeric_limits<double>::infinity()}}))
+          .str();
   EXPECT_THAT(html, HasSubstr("M0 "));
   // A path of numbers only.
   size_t path = html.find("class=\"line s0\"");
@@ -112,12 +121,17 @@ TEST(LineChart, LinesDifferWithoutColour) {
 TEST(Reliability, BinsAreOpenBelowAndClosedAbove) {
   std::vector<PredictionRow> rows;
   auto add = [&](double confidence, bool right) {
-    rows.push_back({.index = 0, .target = 0, .pred = 0, .rank = right ? 0 : 1, .loss = 0, .confidence = confidence});
+    rows.push_back({.index = 0,
+                    .target = 0,
+                    .pred = 0,
+                    .rank = right ? 0 : 1,
+                    .loss = 0,
+                    .confidence = confidence});
   };
-  add(0, false);        // counts in the first
-  add(0.2, true);       // 0.2 = 3/15: the upper end of bin 2
+  add(0, false);   // counts in the first
+  add(0.2, true);  // 0.2 = 3/15: the upper end of bin 2
   add(0.2000001, true);
-  add(1.0, true);       // the last
+  add(1.0, true);  // the last
   add(std::nan(""), true);
   auto bins = reliability_bins(rows);
   ASSERT_EQ(bins.size(), 15u);
@@ -131,7 +145,11 @@ TEST(Reliability, BinsAreOpenBelowAndClosedAbove) {
 }
 
 TEST(Confusion, CountsTargetsInRows) {
-  std::vector<PredictionRow> rows = {{0, 0, 1, 1, 0, 0}, {1, 0, 0, 0, 0, 0}, {2, 1, 0, 1, 0, 0}, {3, 7, 0, 1, 0, 0}, {4, 0, -1, 1, 0, 0}};
+  std::vector<PredictionRow> rows = {{0, 0, 1, 1, 0, 0},
+                                     {1, 0, 0, 0, 0, 0},
+                                     {2, 1, 0, 1, 0, 0},
+                                     {3, 7, 0, 1, 0, 0},
+                                     {4, 0, -1, 1, 0, 0}};
   Confusion c = confusion_of(rows, 2);
   EXPECT_EQ(c.at(0, 0), 1);
   EXPECT_EQ(c.at(0, 1), 1);

@@ -22,7 +22,10 @@ CodePoint next_code_point(std::string_view s) {
   if (first < 0x80) {
     return {first, 1};
   }
-  size_t n = first >= 0xf0 && first < 0xf5 ? 4 : first >= 0xe0 && first < 0xf0 ? 3 : first >= 0xc2 && first < 0xe0 ? 2 : 0;
+  size_t n = first >= 0xf0 && first < 0xf5   ? 4
+             : first >= 0xe0 && first < 0xf0 ? 3
+             : first >= 0xc2 && first < 0xe0 ? 2
+                                             : 0;
   if (n == 0 || s.size() < n) {
     return {0xfffd, 1};
   }
@@ -40,8 +43,9 @@ int64_t columns_of(uint32_t c) {
   if ((c >= 0x300 && c <= 0x36f) || c == 0x200b || c == 0x200d || (c >= 0xfe00 && c <= 0xfe0f)) {
     return 0;
   }
-  bool wide = (c >= 0x1100 && c <= 0x115f) || (c >= 0x2e80 && c <= 0xa4cf) || (c >= 0xac00 && c <= 0xd7a3) ||
-              (c >= 0xf900 && c <= 0xfaff) || (c >= 0xfe30 && c <= 0xfe6f) || (c >= 0xff00 && c <= 0xff60) ||
+  bool wide = (c >= 0x1100 && c <= 0x115f) || (c >= 0x2e80 && c <= 0xa4cf) ||
+              (c >= 0xac00 && c <= 0xd7a3) || (c >= 0xf900 && c <= 0xfaff) ||
+              (c >= 0xfe30 && c <= 0xfe6f) || (c >= 0xff00 && c <= 0xff60) ||
               (c >= 0x1f300 && c <= 0x1faff) || (c >= 0x20000 && c <= 0x3fffd);
   return wide ? 2 : 1;
 }
@@ -89,8 +93,10 @@ std::string printable(std::string_view text) {
   out.reserve(text.size());
   while (!text.empty()) {
     CodePoint c = next_code_point(text);
-    bool control = c.value < 0x20 || (c.value >= 0x7f && c.value < 0xa0) || (c.value == 0xfffd && c.bytes == 1) ||
-                   (c.value >= 0x202a && c.value <= 0x202e) || (c.value >= 0x2066 && c.value <= 0x2069);
+    bool control = c.value < 0x20 || (c.value >= 0x7f && c.value < 0xa0) ||
+                   (c.value == 0xfffd && c.bytes == 1) ||
+                   (c.value >= 0x202a && c.value <= 0x202e) ||
+                   (c.value >= 0x2066 && c.value <= 0x2069);
     if (control) {
       out += '?';
     } else {
@@ -109,8 +115,8 @@ std::string format_fixed(double value, int digits) {
     return value > 0 ? "inf" : "-inf";
   }
   std::array<char, 400> buffer;
-  auto end = std::to_chars(buffer.data(), buffer.data() + buffer.size(), value, std::chars_format::fixed,
-                           std::clamp(digits, 0, 30));
+  auto end = std::to_chars(buffer.data(), buffer.data() + buffer.size(), value,
+                           std::chars_format::fixed, std::clamp(digits, 0, 30));
   std::string out(buffer.data(), end.ptr);
   if (out.starts_with('-') && out.find_first_not_of("-0.") == std::string::npos) {
     out.erase(0, 1);
@@ -128,8 +134,8 @@ std::string format_significant(double value, int digits) {
   double size = std::abs(value);
   std::array<char, 64> buffer;
   if (size < 1e-4 || size >= 1e6) {
-    auto end = std::to_chars(buffer.data(), buffer.data() + buffer.size(), value, std::chars_format::scientific,
-                             std::max(0, digits - 1));
+    auto end = std::to_chars(buffer.data(), buffer.data() + buffer.size(), value,
+                             std::chars_format::scientific, std::max(0, digits - 1));
     std::string text(buffer.data(), end.ptr);
     // 1.000e-05 -> 1e-05
     size_t e = text.find('e');
@@ -209,8 +215,8 @@ Table::Table(std::vector<Column> columns) : columns_(std::move(columns)) {
 }
 
 void Table::row(std::vector<std::string> cells) {
-  check(cells.size() <= columns_.size(), "table", "a row must have at most ", columns_.size(), " cells, got ",
-        cells.size());
+  check(cells.size() <= columns_.size(), "table", "a row must have at most ", columns_.size(),
+        " cells, got ", cells.size());
   cells.resize(columns_.size());
   for (std::string& cell : cells) {
     cell = printable(cell);
@@ -235,7 +241,8 @@ std::string Table::text(const TextOptions& options) const {
   while (options.width > 0 && total > options.width) {
     size_t widest = n;
     for (size_t c = 0; c < n; ++c) {
-      if (columns_[c].align == Align::left && widths[c] > kNarrowest && (widest == n || widths[c] > widths[widest])) {
+      if (columns_[c].align == Align::left && widths[c] > kNarrowest &&
+          (widest == n || widths[c] > widths[widest])) {
         widest = c;
       }
     }
@@ -252,7 +259,8 @@ std::string Table::text(const TextOptions& options) const {
     for (size_t c = 0; c < n; ++c) {
       std::string value = truncate_to_width(cell(c), widths[c]);
       auto pad = static_cast<size_t>(std::max<int64_t>(0, widths[c] - display_width(value)));
-      text += columns_[c].align == Align::right ? std::string(pad, ' ') + value : value + std::string(pad, ' ');
+      text += columns_[c].align == Align::right ? std::string(pad, ' ') + value
+                                                : value + std::string(pad, ' ');
       if (c + 1 < n) {
         text.append(static_cast<size_t>(options.gap), ' ');
       }

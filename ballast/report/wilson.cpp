@@ -8,7 +8,8 @@
 namespace ballast {
 
 Interval wilson_interval(int64_t correct, int64_t n, double z) {
-  check(correct >= 0 && correct <= n, "wilson", "0 <= correct <= n is required, got ", correct, " of ", n);
+  check(correct >= 0 && correct <= n, "wilson", "0 <= correct <= n is required, got ", correct,
+        " of ", n);
   if (n == 0) {
     return {0, 1};
   }

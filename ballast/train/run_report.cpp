@@ -49,7 +49,10 @@ PagePicture encode(ImageView view, std::string name) {
   Image resized;
   int32_t side = std::max(view.h, view.w);
   if (side > kPhotoSide) {
-    auto fit = [&](int32_t v) { return std::max(1, static_cast<int32_t>(std::lround(static_cast<double>(v) * kPhotoSide / side))); };
+    auto fit = [&](int32_t v) {
+      return std::max(
+          1, static_cast<int32_t>(std::lround(static_cast<double>(v) * kPhotoSide / side)));
+    };
     resized = resize(view, fit(view.h), fit(view.w));
     view = resized;
   }
@@ -96,13 +99,16 @@ class Gatherer {
     }
     std::vector<PredictionRow> wrong;
     std::vector<PredictionRow> all = it->second;
-    std::copy_if(all.begin(), all.end(), std::back_inserter(wrong), [](const PredictionRow& row) { return !row.right(); });
-    auto pick = [&](std::vector<PredictionRow>& rows, bool surest_first, std::vector<PagePicture>& into) {
+    std::copy_if(all.begin(), all.end(), std::back_inserter(wrong),
+                 [](const PredictionRow& row) { return !row.right(); });
+    auto pick = [&](std::vector<PredictionRow>& rows, bool surest_first,
+                    std::vector<PagePicture>& into) {
       size_t n = std::min(rows.size(), 2 * kPictures);  // some may not be readable
       std::partial_sort(rows.begin(), rows.begin() + static_cast<ptrdiff_t>(n), rows.end(),
                         [&](const PredictionRow& a, const PredictionRow& b) {
-                          return a.confidence != b.confidence ? (a.confidence > b.confidence) == surest_first
-                                                              : a.index < b.index;
+                          return a.confidence != b.confidence
+                                     ? (a.confidence > b.confidence) == surest_first
+                                     : a.index < b.index;
                         });
       for (size_t i = 0; i < n && into.size() < kPictures; ++i) {
         if (std::optional<PagePicture> picture = stored(rows[i].index)) {
@@ -125,7 +131,9 @@ class Gatherer {
     }
     Permutation order(Key(seed).fold_in("order").fold_in(uint64_t{0}), n);
     Key epoch = Key(seed).fold_in("augment").fold_in(uint64_t{0});
-    for (uint64_t i = 0; i < std::min(n, static_cast<uint64_t>(batch_size)) && page_.first_batch.size() < kPictures; ++i) {
+    for (uint64_t i = 0;
+         i < std::min(n, static_cast<uint64_t>(batch_size)) && page_.first_batch.size() < kPictures;
+         ++i) {
       uint64_t id = train.id(static_cast<int64_t>(order(i)));
       try {
         Stored stored = data_.source->read(static_cast<int64_t>(id), buffer_);
@@ -149,8 +157,11 @@ class Gatherer {
     try {
       Stored stored = data_.source->read(id, buffer_);
       std::string name = data_.source->name(id);
-      return stored.encoded() ? encode(decode(stored.file, {.channels = data_.channels, .roi = {}, .limits = {}}), name)
-                              : encode(stored.pixels, name);
+      return stored.encoded()
+                 ? encode(
+                       decode(stored.file, {.channels = data_.channels, .roi = {}, .limits = {}}),
+                       name)
+                 : encode(stored.pixels, name);
     } catch (const DataError&) {
       return {};
     }
@@ -172,20 +183,23 @@ void gather_pictures(RunPage& page, const DataSet* open) {
     }
     Gatherer gatherer(page, *open);
     if (!gatherer.same_data()) {
-      page.pictures_note = std::string(gone) + "the data at " + options.data.source + " is not what the run was trained on.";
+      page.pictures_note = std::string(gone) + "the data at " + options.data.source +
+                           " is not what the run was trained on.";
       return;
     }
     gatherer.labels();
     gatherer.predictions();
     if (!options.augment.train.is_auto()) {
-      gatherer.first_batch(Pipeline::parse(*options.augment.train), options.run.seed, options.train.batch_size);
+      gatherer.first_batch(Pipeline::parse(*options.augment.train), options.run.seed,
+                           options.train.batch_size);
     }
   } catch (const std::exception& e) {
     page.pictures_note = std::string(gone) + e.what();
   }
 }
 
-fs::path write_pages(const std::vector<RunPage>& pages, const WriteReportOptions& options, const fs::path& usual) {
+fs::path write_pages(const std::vector<RunPage>& pages, const WriteReportOptions& options,
+                     const fs::path& usual) {
   fs::path out = options.out.empty() ? usual : options.out;
   write_file_atomic(out, report_page(pages, {.no_times = options.no_times}));
   return out;
@@ -194,7 +208,11 @@ fs::path write_pages(const std::vector<RunPage>& pages, const WriteReportOptions
 }  // namespace
 
 RunPage gather_run_page(const fs::path& run, const DataSet* data, bool pictures) {
-  RunPage page{.record = read_run_record(run), .predictions_split = {}, .wrongest = {}, .uncertain = {}, .first_batch = {},
+  RunPage page{.record = read_run_record(run),
+               .predictions_split = {},
+               .wrongest = {},
+               .uncertain = {},
+               .first_batch = {},
                .pictures_note = {}};
   for (const char* split : {"test", "val"}) {
     if (page.record.predictions.contains(split)) {
@@ -214,7 +232,8 @@ fs::path write_report(const std::vector<fs::path>& runs, const WriteReportOption
   for (const fs::path& run : runs) {
     pages.push_back(gather_run_page(run, nullptr, options.pictures));
   }
-  return write_pages(pages, options, runs.size() == 1 ? runs.front() / "report.html" : fs::path("report.html"));
+  return write_pages(pages, options,
+                     runs.size() == 1 ? runs.front() / "report.html" : fs::path("report.html"));
 }
 
 fs::path write_report(const fs::path& run, const WriteReportOptions& options) {

@@ -30,12 +30,16 @@ struct WriteReportOptions {
 ///
 /// Errors   DataError if a run is not a folder; StorageError if the page cannot be written; std::invalid_argument without
 ///          a run.
-std::filesystem::path write_report(const std::vector<std::filesystem::path>& runs, const WriteReportOptions& options = {});
-std::filesystem::path write_report(const std::filesystem::path& run, const WriteReportOptions& options = {});
+std::filesystem::path write_report(const std::vector<std::filesystem::path>& runs,
+                                   const WriteReportOptions& options = {});
+std::filesystem::path write_report(const std::filesystem::path& run,
+                                   const WriteReportOptions& options = {});
 /// While a run goes on and its data is open.
-std::filesystem::path write_report(const std::filesystem::path& run, const DataSet& data, const WriteReportOptions& options = {});
+std::filesystem::path write_report(const std::filesystem::path& run, const DataSet& data,
+                                   const WriteReportOptions& options = {});
 
 /// The record and the pictures of a run. `data` may be null: it is opened as config.toml says.
-RunPage gather_run_page(const std::filesystem::path& run, const DataSet* data, bool pictures = true);
+RunPage gather_run_page(const std::filesystem::path& run, const DataSet* data,
+                        bool pictures = true);
 
 }  // namespace ballast

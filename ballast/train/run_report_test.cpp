@@ -23,8 +23,9 @@ using testing::Not;
 class RunReport : public testing::Test {
  protected:
   void SetUp() override {
-    root_ = fs::temp_directory_path() / ("ballast-run-report-" + std::to_string(getpid()) + "-" +
-                                         testing::UnitTest::GetInstance()->current_test_info()->name());
+    root_ =
+        fs::temp_directory_path() / ("ballast-run-report-" + std::to_string(getpid()) + "-" +
+                                     testing::UnitTest::GetInstance()->current_test_info()->name());
     fs::remove_all(root_);
     for (const char* part : {"train", "test"}) {
       for (int label = 0; label < 2; ++label) {
@@ -43,10 +44,13 @@ class RunReport : public testing::Test {
     }
     run_ = root_ / "run";
     fs::create_directories(run_ / "predictions");
-    write_file_atomic(run_ / "config.toml", "[run]\nseed = 5  # flag\n[data]\nsource = \"" + (root_ / "photos").string() +
-                                                "\"  # flag\n[augment]\ntrain = \"random_crop(40, padding=4) | hflip\"  # auto: light\n"
-                                                "[train]\nbatch_size = 8  # flag\n");
-    write_file_atomic(run_ / "metrics.jsonl", std::string("{\"kind\":\"run\",\"classes\":[\"cat\",\"dog\"]}\n"));
+    write_file_atomic(
+        run_ / "config.toml",
+        "[run]\nseed = 5  # flag\n[data]\nsource = \"" + (root_ / "photos").string() +
+            "\"  # flag\n[augment]\ntrain = \"random_crop(40, padding=4) | hflip\"  # auto: light\n"
+            "[train]\nbatch_size = 8  # flag\n");
+    write_file_atomic(run_ / "metrics.jsonl",
+                      std::string("{\"kind\":\"run\",\"classes\":[\"cat\",\"dog\"]}\n"));
     options_.source = (root_ / "photos").string();
     data_ = open_data(options_, Key(5));
     write_file_atomic(run_ / "split.csv", data_.split_csv());
@@ -101,7 +105,8 @@ TEST_F(RunReport, TheFirstBatchIsTheLoadersFirst) {
     Stored stored = data_.source->read(static_cast<int64_t>(slot->id[i]), buffer);
     Key key = Key(5).fold_in("augment").fold_in(uint64_t{0}).fold_in(slot->id[i]);
     std::vector<std::byte> png = encode_png(pipeline.preview(stored.file, key, data_.channels));
-    EXPECT_EQ(page.first_batch[i].bytes, std::string(reinterpret_cast<const char*>(png.data()), png.size()));
+    EXPECT_EQ(page.first_batch[i].bytes,
+              std::string(reinterpret_cast<const char*>(png.data()), png.size()));
   }
 }
 
@@ -123,7 +128,8 @@ TEST_F(RunReport, SaysWhyThereAreNoPictures) {
 
 TEST_F(RunReport, DataThatHasChangedIsNotShown) {
   fs::remove(root_ / "photos" / "test" / "cat" / "105.png");
-  EXPECT_THAT(gather_run_page(run_, nullptr).pictures_note, HasSubstr("is not what the run was trained on"));
+  EXPECT_THAT(gather_run_page(run_, nullptr).pictures_note,
+              HasSubstr("is not what the run was trained on"));
 }
 
 TEST_F(RunReport, AnUnreadablePictureIsLeftOut) {

@@ -14,12 +14,16 @@ int main(int argc, char** argv) {
   using namespace ballast;
   fs::path dir = argv[1];
   MadeUpRun good;
-  MadeUpRun bad{.epochs = 12, .lr = 0.05, .skill = 0.8, .overfits = true, .never_says_last_class = true};
-  bad.last_class = "<script>alert('x')</script> \"quoted\" & a name that is much longer than any column has room for";
+  MadeUpRun bad{
+      .epochs = 12, .lr = 0.05, .skill = 0.8, .overfits = true, .never_says_last_class = true};
+  bad.last_class =
+      "<script>alert('x')</script> \"quoted\" & a name that is much longer than any column has "
+      "room for";
   write_made_up_run(dir / "good-run", good);
   write_made_up_run(dir / "overfitted-run", bad);
   fs::create_directories(dir / "empty-run");
-  write_file_atomic(dir / "empty-run" / "metrics.jsonl", "{\"kind\":\"train\",\"step\":1,\"loss\":\"nan\"}\nnot json\n");
+  write_file_atomic(dir / "empty-run" / "metrics.jsonl",
+                    "{\"kind\":\"train\",\"step\":1,\"loss\":\"nan\"}\nnot json\n");
   RunPage one = made_up_page(dir / "good-run");
   RunPage two = made_up_page(dir / "overfitted-run", 96);
   RunPage three = made_up_page(dir / "empty-run");
