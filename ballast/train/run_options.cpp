@@ -320,8 +320,11 @@ std::vector<std::string> find_conflicts(const RunOptions& o) {
     const auto it = o.origins.find(key);
     return it == o.origins.end() ? std::string("default") : it->second;
   };
-  if (!o.augment.train.is_auto() && origin("augment.preset") != "default") {
-    out.push_back("augment.train and augment.preset both choose the training pipeline: give one of them");
+  // A run's config.toml has both; only a preset that the user asks for now contradicts a pipeline.
+  const std::string preset = origin("augment.preset");
+  if (!o.augment.train.is_auto() && (preset == "flag" || preset == "env")) {
+    out.push_back("augment.train and augment.preset both choose the training pipeline: give one of them, or "
+                  "--augment-train auto");
   }
   return out;
 }
