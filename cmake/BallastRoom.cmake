@@ -2,11 +2,16 @@
 #
 # Adds the files of a room to its library (ballast_core or ballast_torch), makes one test executable
 # ballast_NAME_test (one ctest entry) and, with BALLAST_BENCHMARKS, one ballast_NAME_bench.
-# HEADERS are public: installed, and each is compiled alone (target verify_headers).
+# HEADERS are public: installed, and each is compiled alone (ctest headers_alone_core, headers_alone_torch).
 # Test data: BALLAST_TEST_SOURCE_DIR is the project's root.
 
 set(BALLAST_CORE_ROOMS base io image augment data control ensemble report)
 set(BALLAST_TORCH_ROOMS probe init norm drop loss models weights train lab)
+
+# Targets ballast_core_verify_interface_header_sets and ballast_torch_...: each public header is compiled alone.
+if(BALLAST_TESTS)
+  set(CMAKE_VERIFY_INTERFACE_HEADER_SETS ON)
+endif()
 
 add_library(ballast_core SHARED)
 add_library(ballast::core ALIAS ballast_core)
