@@ -679,7 +679,7 @@ class Sections {
       end();
       return;
     }
-    if (!run_.pictures_note.empty()) {
+    if (!run_.pictures_note.empty() && run_.wrongest.empty() && run_.uncertain.empty()) {
       h_.element("p", run_.pictures_note, {{"class", "none"}});
     }
     int64_t wrong = 0;
