@@ -166,7 +166,7 @@ struct Jpeg::State {
     return true;
   }
 
-  void abort() {
+  void give_up() {
     if (setjmp(jump) != 0) return;
     jpeg_abort_decompress(&cinfo);
   }
@@ -190,7 +190,7 @@ struct Jpeg::State {
     }
     if (hit_end) reason = BadReason::truncated;
     if (too_many_scans) reason = BadReason::too_many_scans;
-    abort();
+    give_up();
     throw DecodeError(reason, text);
   }
 };
@@ -319,7 +319,7 @@ ImageInfo Jpeg::open(Bytes file, const DecodeLimits& limits) {
   info.sub = subsampling_of(c);
   check_limits(info.w, info.h, limits);
   if (c.num_components == 2 || c.num_components > 4) {
-    s.abort();
+    s.give_up();
     throw DecodeError(BadReason::unsupported,
                       "a JPEG with " + std::to_string(c.num_components) + " components");
   }
@@ -331,7 +331,7 @@ ImageInfo Jpeg::open(Bytes file, const DecodeLimits& limits) {
                (int64_t{info.h} * c.comp_info[i].v_samp_factor / c.max_v_samp_factor + 31) * 2;
     }
     if (bytes > limits.max_memory) {
-      s.abort();
+      s.give_up();
       throw DecodeError(BadReason::too_large, "a progressive JPEG that needs " +
                                                   std::to_string(bytes >> 20) +
                                                   " MiB to decode, the limit is " +
@@ -385,13 +385,13 @@ ImageView Jpeg::read(const DecodeOptions& options, const Roi& roi, Image& storag
                                      ? "ends before its last scan"
                                      : "ends in row " + std::to_string(s.end_row) + " of " +
                                            std::to_string(info.h);
-      s.abort();
+      s.give_up();
       throw DecodeError(BadReason::truncated, detail);
     }
   }
   report.warnings = s.errors.num_warnings;
   if (report.warnings > 0) report.first_warning = s.first_warning;
-  s.abort();
+  s.give_up();
 
   if (space == JCS_CMYK || native != channels) {
     for (int32_t y = 0; y < all.h; ++y) {

@@ -28,7 +28,8 @@ TORCH = {
     "norm": ["base", "probe"],
     "drop": ["base"],
     "loss": ["base"],
-    "models": ["base", "init", "norm", "drop"],
+    # docs/decisions: the layer table watches a forward pass, so models may also include probe.
+    "models": ["base", "probe", "init", "norm", "drop"],
     "weights": ["base", "io", "init", "norm", "drop", "models"],
     "train": ALL,
     "lab": ALL,
@@ -133,7 +134,7 @@ def search(root, pattern, skip):
 
 
 WRITES = re.compile(
-    r"\b(?:std::)?(?:ofstream|fopen|freopen|fdopen|fstream|basic_ofstream|basic_fstream|mkstemp|creat|openat)\b"
+    r"\b(?:std::)?(?:ofstream|fopen|freopen|fdopen|fstream|basic_ofstream|basic_fstream|mkstemp|creat)\b"
     r"|(?<![\w:.>])(?:::)?open\s*\([^)]*O_(?:WRONLY|RDWR|CREAT|APPEND|TRUNC)"
     r"|\bO_(?:WRONLY|RDWR|CREAT|TRUNC)\b|\btorch::save\b|\bsave_to\s*\(|\bcopy_file\b|\bstd::filesystem::rename\b")
 
