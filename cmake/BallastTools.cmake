@@ -7,12 +7,16 @@ if(PROJECT_IS_TOP_LEVEL)
     set(CMAKE_CXX_COMPILER_LAUNCHER
       "${CMAKE_COMMAND}" -E env "CCACHE_SLOPPINESS=pch_defines,time_macros,include_file_mtime,include_file_ctime"
       "CCACHE_BASEDIR=${CMAKE_SOURCE_DIR}" "CCACHE_NOHASHDIR=1" "${BALLAST_CCACHE}")
-    add_compile_options($<$<CXX_COMPILER_ID:GNU>:-fpch-preprocess>)
   endif()
   find_program(BALLAST_MOLD mold)
   if(BALLAST_MOLD)
     add_link_options(-fuse-ld=mold)
   endif()
+endif()
+
+# What ccache needs to know a precompiled header; the same in a parent project's build, so that both share their objects.
+if(CMAKE_CXX_COMPILER_LAUNCHER MATCHES "ccache")
+  add_compile_options($<$<CXX_COMPILER_ID:GNU>:-fpch-preprocess>)
 endif()
 
 if(BALLAST_SANITIZE)
