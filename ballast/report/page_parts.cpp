@@ -341,6 +341,12 @@ class Sections {
     for (const TrainRow& t : r_.train) {
       s.points.push_back({epoch_of_step(r_, t.step), t.*field});
     }
+    if (s.points.empty() && field == &TrainRow::loss) {  // a run shorter than log.every
+      for (const CheckRow* c : r_.checks_of("val")) {
+        s.points.push_back({epoch_of_step(r_, c->step), c->metric("train_loss")});
+      }
+      s.dots = true;
+    }
     return s;
   }
 
@@ -422,15 +428,19 @@ class Sections {
       for (const TrainRow& t : r_.train) {
         peak = std::max(peak, std::isfinite(t.lr) ? t.lr : 0);
       }
-      c.summary += "Highest: " + format_significant(peak, 3) + ".";
+      if (peak > 0) {
+        c.summary += "Highest: " + format_significant(peak, 3) + ".";
+      }
       c.from_zero = true;
       chart(std::move(c));
     }
     {
       LineChart c{.id = prefix_ + "grad", .title = "Gradient norm"};
       c.series = {train_series("norm", &TrainRow::grad_norm, 2)};
-      c.summary = trend(c.series[0], false) +
-                  "Spikes are steps that a lower learning rate or clipping would calm.";
+      c.summary = trend(c.series[0], false);
+      if (!r_.train.empty()) {
+        c.summary += "Spikes are steps that a lower learning rate or clipping would calm.";
+      }
       c.from_zero = true;
       c.clip_spikes = true;
       chart(std::move(c));
@@ -1047,7 +1057,13 @@ class Sections {
           .element("caption", "What the result depends on")
           .open("tbody");
       for (const auto& [name, value] : facts) {
-        h_.open("tr").element("th", name, {{"scope", "row"}}).element("td", value).close();
+        h_.open("tr").element("th", name, {{"scope", "row"}}).open("td");
+        if (value.size() > 300) {
+          h_.open("details").element("summary", "show").element("span", value).close();
+        } else {
+          h_.text(value);
+        }
+        h_.close().close();
       }
       h_.close().close();
     }
@@ -1131,8 +1147,9 @@ bool depends_on_place(std::string_view key) {
   if (kConfig.contains(key)) {
     return true;
   }
-  for (std::string_view part : {"time", "date", "start", "host", "pid", "folder", "path", "cwd",
-                                "directory", "command", "memory", "load", "user", "free"}) {
+  for (std::string_view part :
+       {"time", "date", "start", "host", "pid", "folder", "path", "cwd", "directory", "command",
+        "memory", "load", "user", "free", "process"}) {
     if (key.find(part) != std::string_view::npos && !key.starts_with("run.max")) {
       return key.find('.') == std::string_view::npos || !key.starts_with("data.");
     }

@@ -292,6 +292,17 @@ TEST_F(PageTest, SeveralRunsSideBySide) {
   }
 }
 
+TEST_F(PageTest, ARunShorterThanItsFirstRowShowsTheLossOfItsChecks) {
+  write(root_ / "r" / "metrics.jsonl",
+        "{\"kind\":\"run\",\"steps_per_epoch\":4,\"T\":8}\n"
+        "{\"kind\":\"check\",\"split\":\"val\",\"step\":4,\"epoch\":1,\"loss\":0.5,\"train_loss\":"
+        "1.25}\n"
+        "{\"kind\":\"check\",\"split\":\"val\",\"step\":8,\"epoch\":2,\"loss\":0.4,\"train_loss\":"
+        "0.75}\n");
+  EXPECT_THAT(report_page({{.record = read_run_record(root_ / "r")}}, {}),
+              HasSubstr("Training from 1.25 to 0.75."));
+}
+
 TEST_F(PageTest, AnEmptyFolderGivesAPageThatSaysWhatIsMissing) {
   std::string page = report_page({{.record = read_run_record(root_)}}, {});
   EXPECT_THAT(page, HasSubstr("There is no record of training"));

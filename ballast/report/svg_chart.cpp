@@ -266,8 +266,8 @@ Html line_chart(const LineChart& chart) {
   if (!(c.from_zero && y.lo == 0)) {
     y.lo -= pad;
   }
-  if (c.percent) {
-    y.hi = std::min(y.hi, std::max(1.0, y.hi - pad));
+  if (c.percent && y.hi > 1) {
+    y.hi = 1 + 0.03 * (1 - std::min(y.lo, 0.99));  // room for a dot at 100 %
   }
   if (x.hi <= x.lo) {
     x.hi = x.lo + 1;
