@@ -45,6 +45,9 @@ class ReportCommand : public Command {
       if (!std::filesystem::is_directory(run, error)) {
         throw DataError(run + ": no such run folder");
       }
+      if (!std::filesystem::exists(std::filesystem::path(run) / "metrics.jsonl", error)) {
+        throw DataError(run + " is no run folder: there is no metrics.jsonl in it");
+      }
       request.runs.emplace_back(run);
     }
     request.out = flags_.out;

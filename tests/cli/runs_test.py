@@ -79,6 +79,11 @@ class Train(WithRun):
         self.assertTrue(last.startswith("ballast: "), result.err)
         self.assertIn(text, last)
 
+    def test_a_loss_that_is_not_finite_ends_the_run(self):
+        result = self.run_in("train", "--data", self.home / "photos", "--out", "run", "--lr", "1e30", *QUICK)
+        self.refused_with_plan(result, 4, "the loss must be finite")
+        self.assertTrue(list((self.dir / "run/nonfinite").glob("step-*/report.json")))
+
     def test_dry_run_leaves_nothing(self):
         result = self.run_in("train", "--data", self.home / "photos", "--dry-run", *QUICK)
         self.assertEqual(result.code, 0, result.err)
@@ -283,6 +288,8 @@ class Use(WithRun):
         self.assertEqual(result.json()["report"], str(page))
         self.assertIn("<!doctype html", page.read_text().lower())
         self.refused(self.here("report", "runs/none"), 3, "runs/none")
+        self.refused(self.here("report", "photos"), 3, "photos is no run folder")
+        self.assertFalse((self.home / "photos/report.html").exists())
         runs = {r["folder"]: r for r in self.here("list", "runs", "--json").json()}
         self.assertEqual(runs["runs/first"]["ended"], "completed")
 
