@@ -1,0 +1,23 @@
+#pragma once
+
+#include <torch/types.h>
+
+#include <ballast/augment/batch_slot.h>
+
+namespace ballast {
+
+/// The pixels of a batch as a tensor (n, c, h, w), float32, without a copy: channels_last if the slot's layout is hwc.
+/// Valid until the slot is used for the next batch.
+torch::Tensor batch_pixels(const BatchSlot& slot);
+
+/// The classes of a batch, (n) int64; a copy.
+torch::Tensor batch_labels(const BatchSlot& slot);
+
+/// Rows with weight 0 are left out (unreadable pictures that have no substitute); without such rows the tensors are those
+/// of batch_pixels and batch_labels.
+struct TensorBatch {
+  torch::Tensor x, y;
+};
+TensorBatch tensor_batch(const BatchSlot& slot);
+
+}  // namespace ballast
