@@ -9,8 +9,8 @@ namespace ballast {
 namespace {
 
 // Pictures times pixels times epochs.
-constexpr double kSmallWork = 17.0 * 54'000 * 28 * 28;
-constexpr double kPhotoWork = 60.0 * 2'400 * 128 * 128;
+constexpr double kSmallWork = 17.0 * 57'000 * 28 * 28;
+constexpr double kPhotoWork = 25.0 * 3'068 * 128 * 128;
 
 bool without_norm(const std::string& model) {
   const std::string name = model.substr(0, model.find(':'));

@@ -8,7 +8,7 @@ namespace ballast {
 namespace {
 
 TEST(Defaults, FashionMnistTrainsTheSmallModelForSeventeenEpochs) {
-  const Defaults d = choose_defaults({.train_images = 54'000, .classes = 10, .channels = 1, .height = 28, .width = 28});
+  const Defaults d = choose_defaults({.train_images = 57'000, .classes = 10, .channels = 1, .height = 28, .width = 28});
   EXPECT_EQ(d.model, "resnet8_wide");
   EXPECT_EQ(d.height, 28);
   EXPECT_EQ(d.epochs, 17);
@@ -18,7 +18,7 @@ TEST(Defaults, FashionMnistTrainsTheSmallModelForSeventeenEpochs) {
 }
 
 TEST(Defaults, PhotosTrainAResNet18AtReducedSize) {
-  const Defaults d = choose_defaults({.train_images = 2400, .classes = 10, .height = 533, .width = 400});
+  const Defaults d = choose_defaults({.train_images = 3068, .classes = 10, .height = 533, .width = 400});
   EXPECT_EQ(d.model, "resnet18");
   EXPECT_EQ(d.height, 128);
   EXPECT_EQ(d.width, 128);

@@ -1,0 +1,60 @@
+#include <ballast/train/evaluate_loader.h>
+
+#include <ballast/base/check.h>
+#include <ballast/models/model.h>
+#include <ballast/train/metrics.h>
+#include <ballast/train/tensor_batch.h>
+
+namespace ballast {
+namespace {
+
+class EvalMode {
+ public:
+  explicit EvalMode(torch::nn::Module& module) : module_(module), training_(module.is_training()) { module.eval(); }
+  ~EvalMode() { module_.train(training_); }
+  EvalMode(const EvalMode&) = delete;
+  EvalMode& operator=(const EvalMode&) = delete;
+
+ private:
+  torch::nn::Module& module_;
+  bool training_;
+};
+
+}  // namespace
+
+PredictionTable evaluate_loader(Model& model, Loader& loader, const EvaluateOptions& options) {
+  const torch::NoGradGuard no_grad;
+  const EvalMode eval(model);
+  PredictionTable table;
+  table.classes = options.classes;
+  loader.start_epoch(0);
+  while (const BatchSlot* slot = loader.next()) {
+    torch::Tensor x = batch_pixels(*slot);
+    torch::Tensor logits = model.forward(options.device.is_cpu() ? x : x.to(options.device));
+    check(logits.dim() == 2 && logits.size(1) == options.classes, "evaluate", "model must have ", options.classes,
+          " outputs, got ", logits.size(-1));
+    logits = logits.to(torch::kCPU, torch::kFloat);
+    if (options.temperature != 1) {
+      logits = logits / options.temperature;
+    }
+    logits = logits.contiguous();
+    const float* z = logits.data_ptr<float>();
+    for (int64_t i = 0; i < slot->n; ++i) {
+      const auto row = static_cast<size_t>(i);
+      if (slot->weight[row] == 0) {
+        continue;
+      }
+      table.index.push_back(static_cast<int64_t>(slot->id[row]));
+      table.target.push_back(static_cast<int32_t>(slot->label[row]));
+      table.logits.insert(table.logits.end(), z + i * options.classes, z + (i + 1) * options.classes);
+    }
+    if (options.on_batch && !options.on_batch(table.size())) {
+      return {};
+    }
+  }
+  fill_rows(table);
+  table.sort();
+  return table;
+}
+
+}  // namespace ballast

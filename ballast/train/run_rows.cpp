@@ -1,0 +1,74 @@
+#include <ballast/train/run_rows.h>
+
+#include <array>
+#include <cstdio>
+
+#include <ballast/base/key.h>
+
+namespace ballast {
+
+SampleDigest::SampleDigest(uint64_t seed) : key_(Key(seed).fold_in("ids").bits()) {}
+
+void SampleDigest::add(uint64_t id) {
+  ++n_;
+  sum_ += Key(key_).fold_in(id).bits();
+}
+
+JsonValue SampleDigest::json() const {
+  std::array<char, 20> hex{};
+  std::snprintf(hex.data(), hex.size(), "%016llx", static_cast<unsigned long long>(sum_));
+  JsonValue value = JsonValue::object();
+  value["n"] = n_;
+  value["digest"] = hex.data();
+  return value;
+}
+
+void add_metrics(JsonValue& row, const Metrics& m) {
+  row["n"] = m.n;
+  row["loss"] = m.loss;
+  row["loss.se"] = m.loss_se;
+  row["nll_tempered"] = m.nll_tempered;
+  row["nll_tempered.se"] = m.nll_tempered_se;
+  row["temperature"] = m.temperature;
+  row["top1"] = m.top1;
+  row["top1.se"] = m.top1_se;
+  row["top5"] = m.top5;
+  row["top5.se"] = m.top5_se;
+  row["balanced_acc"] = m.balanced_acc;
+  row["brier"] = m.brier;
+  row["ece"] = m.ece;
+  row["nonfinite"] = m.nonfinite;
+  JsonValue classes = JsonValue::array();
+  for (const ClassMetrics& c : m.per_class) {
+    classes.push_back(std::vector<int64_t>{c.support, c.predicted, c.correct});
+  }
+  row["per_class"] = std::move(classes);
+}
+
+std::vector<std::pair<std::string, double>> named_metrics(const Metrics& metrics) {
+  std::vector<std::pair<std::string, double>> all;
+  for (const std::string& name : metric_names()) {
+    all.emplace_back(name, metrics.value(name));
+  }
+  return all;
+}
+
+std::string metrics_csv(const std::vector<CsvRow>& rows) {
+  std::string text = "epoch,step,lr,train_loss";
+  for (const std::string& name : metric_names()) {
+    text += ",val_" + name;
+  }
+  text += '\n';
+  for (const CsvRow& row : rows) {
+    text += std::to_string(row.epoch) + ',' + std::to_string(row.step) + ',' + shortest_text(row.lr) + ',' +
+            shortest_text(row.train_loss);
+    for (size_t i = 0; i < metric_names().size(); ++i) {
+      text += ',';
+      text += i < row.val.size() ? shortest_text(row.val[i].second) : "";
+    }
+    text += '\n';
+  }
+  return text;
+}
+
+}  // namespace ballast
