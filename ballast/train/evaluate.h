@@ -36,6 +36,7 @@ struct EvalResult {
   std::string data, split, model;   ///< as resolved, to be printed
   double seconds = 0, images_per_second = 0;
   int64_t bad_samples = 0;          ///< unreadable files, left out
+  bool interrupted = false;         ///< stop_requested() said so; the metrics are empty
 };
 
 /// Evaluates saved weights on one split, counting each sample once.

@@ -17,8 +17,8 @@ struct PredictOptions {
   int64_t batch_size = 64;
   int64_t topk = 5;      ///< at most the number of classes is given
   bool logits = false;   ///< also return all logits
-  int threads = 0;       ///< 0: auto
-  int workers = -1;      ///< decoding threads; -1: auto
+  int threads = 0;       ///< of computing; 0: auto
+  int workers = -1;      ///< threads that decode; 0: the caller's alone, -1: the usable cores
   std::string device = "auto";
 };
 

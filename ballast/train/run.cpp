@@ -109,6 +109,11 @@ class Run {
       throw;
     }
     finish(reason_);
+    if (reason_ == StopReason::diverged || reason_ == StopReason::non_finite) {
+      fail<NonFiniteError>("train", setup_.options.stop.monitor, " must stay finite and below stop.divergence, it is ",
+                           reason_ == StopReason::diverged ? "beyond it" : "not finite", " at step ", result_.steps,
+                           "; the best weights, of epoch ", best_epoch_, ", are in ", (result_.folder / "model").string());
+    }
     return result_;
   }
 
@@ -768,7 +773,7 @@ class Run {
     record_->event(result_.interrupted ? "signal" : "end", trainer_->steps(), result_.reason);
     record_->close();
     events_.on_phase("writing report");
-    result_.report = write_report(folder_->path());
+    result_.report = write_report(folder_->path(), setup_.data);
     result_.seconds = seconds_now() - start_;
   }
 

@@ -1,0 +1,109 @@
+#include <ballast/train/evaluate.h>
+
+#include <chrono>
+#include <map>
+
+#include <ballast/base/check.h>
+#include <ballast/data/data_set.h>
+#include <ballast/models/model.h>
+#include <ballast/train/evaluate_loader.h>
+#include <ballast/train/machine.h>
+#include <ballast/train/run.h>
+#include <ballast/train/run_setup.h>
+#include <ballast/train/saved_model.h>
+#include <ballast/train/trainer.h>
+
+namespace ballast {
+namespace {
+
+// Labels of the data as labels of the model, by name.
+std::vector<int32_t> class_map(const std::vector<std::string>& data, const std::vector<std::string>& model) {
+  std::vector<int32_t> map;
+  for (const std::string& name : data) {
+    const auto it = std::find(model.begin(), model.end(), name);
+    check(it != model.end(), "evaluate", "classes of the data must be among the model's, got \"", name, "\"");
+    map.push_back(static_cast<int32_t>(it - model.begin()));
+  }
+  return map;
+}
+
+}  // namespace
+
+EvalResult evaluate_saved(const EvalOptions& options, RunEvents& events) {
+  check(options.batch_size >= 1, "evaluate", "batch_size must be at least 1, got ", options.batch_size);
+  check(options.temperature > 0, "evaluate", "temperature must be > 0, got ", options.temperature);
+  const std::optional<Role> role = parse_role(options.split);
+  check(role.has_value(), "evaluate", "split must be train, val or test, got \"", options.split, "\"");
+  const torch::Device device = find_device(options.device);
+  set_threads(options.threads);
+  SavedModel saved = load_saved_model(options.model);
+  if (!device.is_cpu()) {
+    saved.model->to(device);
+  }
+  DataOptions data_options = saved.info.data;
+  if (!options.data.empty()) {
+    data_options = {};
+    data_options.source = options.data;
+  }
+  check(!data_options.source.empty(), "evaluate", "data must be given: the model's config.json names none");
+  events.on_phase("reading data");
+  const DataSet data = open_data(data_options, Key(saved.info.seed));
+  const RoleView& view = data.role(*role);
+  check(view.size() > 0, "evaluate", "split must be one that the data has, got ", options.split, ", which is empty");
+  const std::vector<int32_t> classes = class_map(data.classes, saved.info.classes);
+  Pipeline pipeline = Pipeline::parse(saved.info.eval_pipeline);
+  pipeline.set_normalize(saved.info.normalize);
+  const bool channels_last = saved.model->prefers_channels_last();
+  if (channels_last) {
+    to_channels_last(*saved.model);
+  }
+  const std::unique_ptr<Loader> loader = evaluation_loader(view, pipeline, saved.info.model, options.batch_size, options.workers,
+                                                           channels_last ? Layout::hwc : Layout::chw);
+  EvaluateOptions e;
+  e.device = device;
+  e.classes = saved.info.model.num_classes;
+  e.temperature = options.temperature;
+  const auto start = std::chrono::steady_clock::now();
+  auto elapsed = [&] { return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count(); };
+  bool stopped = false;
+  e.on_batch = [&](int64_t done) {
+    RunProgress p;
+    p.epoch = p.epochs = 1;
+    p.step = p.step_in_epoch = done;
+    p.steps = p.steps_per_epoch = view.size();
+    p.seconds = elapsed();
+    p.images_per_second = static_cast<double>(done) / p.seconds;
+    p.seconds_left = p.seconds_left_epoch = static_cast<double>(view.size() - done) / p.images_per_second;
+    p.phase = options.split;
+    events.on_progress(p);
+    stopped = events.stop_requested();
+    return !stopped;
+  };
+  events.on_phase("evaluating");
+  PredictionTable table = evaluate_loader(*saved.model, *loader, e);
+  EvalResult result;
+  result.seconds = elapsed();
+  result.interrupted = stopped;
+  result.classes = saved.info.classes;
+  result.data = data_options.source;
+  result.split = std::string(to_string(*role));
+  result.model = saved.info.model.name;
+  result.bad_samples = static_cast<int64_t>(loader->bad_samples().size());
+  if (stopped) {
+    return result;
+  }
+  for (int32_t& y : table.target) {
+    y = classes[static_cast<size_t>(y)];
+  }
+  fill_rows(table);
+  result.images_per_second = static_cast<double>(table.size()) / result.seconds;
+  result.metrics = compute_metrics(table);
+  if (!options.predictions.empty()) {
+    table.metadata["split"] = result.split;
+    table.metadata["model"] = result.model;
+    write_predictions(options.predictions, table);
+  }
+  return result;
+}
+
+}  // namespace ballast
