@@ -356,7 +356,7 @@ class Run {
     const int64_t log_every = std::max<int64_t>(1, o.log.every.steps(setup_.steps_per_epoch, setup_.total_steps));
     train_start_ = last_save_ = seconds_now();
     digest_ = std::make_unique<SampleDigest>(o.run.seed);
-    last_bad_ = loader_->bad_samples().size();
+    last_bad_ = 0;
     bool go_on = true;
     for (epoch_ = 0; epoch_ < setup_.epochs && go_on; ++epoch_) {
       loader_->start_epoch(epoch_);

@@ -1,63 +1,20 @@
 #include <ballast/train/saved_model.h>
 
-#include <cstring>
+#include <cmath>
 
 #include <torch/nn/module.h>
 
 #include <ballast/base/check.h>
 #include <ballast/io/json.h>
-#include <ballast/io/safetensors.h>
-#include <ballast/models/layer_table.h>
 #include <ballast/models/model.h>
+#include <ballast/weights/model_folder.h>
+#include <ballast/weights/state_dict.h>
 
 namespace ballast {
 namespace {
 
-struct State {
-  std::vector<torch::Tensor> owned;
-  std::vector<SafetensorsTensor> tensors;
-};
-
-State state_of(const Model& model) {
-  State s;
-  auto add = [&](const std::string& name, const torch::Tensor& t) {
-    const torch::Tensor c = t.detach().to(torch::kCPU).contiguous();
-    s.owned.push_back(c);
-    const bool integer = c.scalar_type() == torch::kLong;
-    s.tensors.push_back({name, integer ? SafetensorsDType::i64 : SafetensorsDType::f32, c.sizes().vec(),
-                         {static_cast<const std::byte*>(c.data_ptr()), static_cast<size_t>(c.nbytes())}});
-  };
-  for (const auto& p : model.named_parameters()) {
-    add(p.key(), p.value());
-  }
-  for (const auto& b : model.named_buffers()) {
-    add(b.key(), b.value());
-  }
-  return s;
-}
-
-JsonValue config_json(Model& model, const SavedModelInfo& info) {
-  JsonValue c = JsonValue::object();
-  c["architecture"] = info.model.name;
-  c["num_classes"] = info.model.num_classes;
-  c["num_features"] = model.num_features();
-  c["global_pool"] = "avg";
-  c["label_names"] = info.classes;
-  JsonValue pretrained = JsonValue::object();
-  pretrained["input_size"] = std::vector<int64_t>{info.model.in_channels, info.model.height, info.model.width};
-  pretrained["mean"] = std::vector<double>(info.normalize.mean.begin(), info.normalize.mean.end());
-  pretrained["std"] = std::vector<double>(info.normalize.std.begin(), info.normalize.std.end());
-  pretrained["num_classes"] = info.model.num_classes;
-  pretrained["classifier"] = model.classifier();
-  c["pretrained_cfg"] = std::move(pretrained);
+JsonValue own_json(const SavedModelInfo& info) {
   JsonValue own = JsonValue::object();
-  own["model"] = info.model.name;
-  own["in_channels"] = info.model.in_channels;
-  own["height"] = info.model.height;
-  own["width"] = info.model.width;
-  own["norm"] = info.model.norm;
-  own["init"] = info.model.init;
-  own["act"] = info.model.act;
   own["eval_pipeline"] = info.eval_pipeline;
   own["data"] = info.data.source;
   own["data_format"] = info.data.format;
@@ -69,130 +26,94 @@ JsonValue config_json(Model& model, const SavedModelInfo& info) {
   own["step"] = info.step;
   own["monitor"] = info.monitor;
   own["value"] = info.value;
-  JsonValue layers = JsonValue::array();
-  for (const LayerRow& row : layer_table(model)) {
-    JsonValue l = JsonValue::object();
-    l["name"] = row.name;
-    l["type"] = row.type;
-    l["shape"] = row.output;
-    l["params"] = row.params;
-    l["macs"] = row.multiply_adds;
-    layers.push_back(std::move(l));
-  }
-  own["layers"] = std::move(layers);
-  c["ballast"] = std::move(own);
-  return c;
+  return own;
 }
 
-std::vector<float> floats(const JsonValue& array) {
-  std::vector<float> out;
-  for (const JsonValue& v : array.elements()) {
-    out.push_back(static_cast<float>(v.number()));
-  }
-  return out;
+std::vector<float> floats(const std::vector<double>& v) { return {v.begin(), v.end()}; }
+
+// How pictures become the input of a model whose config.json does not say it in ballast's words (timm's folders).
+std::string pipeline_of(const ModelCard& card, const ModelOptions& model) {
+  const std::string h = std::to_string(model.height), w = std::to_string(model.width);
+  const auto side = static_cast<int64_t>(std::lround(static_cast<double>(model.height) / card.crop_pct));
+  return model.height == model.width ? "resize(" + std::to_string(side) + ") | center_crop(" + h + ")"
+                                     : "resize(size=[" + h + "," + w + "])";
 }
 
-SavedModelInfo read_config(const std::filesystem::path& path) {
-  const JsonValue c = parse_json(read_text_file(path, uint64_t{64} << 20), path.string());
+SavedModelInfo info_of(const ModelFolder& opened) {
   SavedModelInfo info;
-  const JsonValue* own = c.find("ballast");
-  check<DataError>(own != nullptr, "model", path.string(),
-                   " must have an object `ballast`, which says how pictures become the model's input; got none");
-  info.model.name = own->at("model").string();
-  info.model.in_channels = own->at("in_channels").integer();
-  info.model.height = own->at("height").integer();
-  info.model.width = own->at("width").integer();
-  info.model.norm = own->at("norm").string();
-  info.model.init = own->at("init").string();
-  info.model.act = own->at("act").string();
-  info.model.num_classes = c.at("num_classes").integer();
-  for (const JsonValue& name : c.at("label_names").elements()) {
-    info.classes.push_back(name.string());
+  info.model = opened.model->options();
+  info.classes = opened.card.label_names;
+  if (info.classes.empty()) {
+    for (int64_t k = 0; k < info.model.num_classes; ++k) {
+      info.classes.push_back(std::to_string(k));
+    }
   }
-  check<DataError>(static_cast<int64_t>(info.classes.size()) == info.model.num_classes, "model", path.string(),
-                   ": label_names must have ", info.model.num_classes, " names, got ", info.classes.size());
-  info.eval_pipeline = own->at("eval_pipeline").string();
-  info.normalize = {floats(c.at("pretrained_cfg").at("mean")), floats(c.at("pretrained_cfg").at("std"))};
-  info.data.source = own->string_or("data", "");
-  info.data.format = own->string_or("data_format", "auto");
-  info.data.split_val = own->number_or("split_val", 0.1);
-  info.data.split_test = own->number_or("split_test", 0.1);
-  if (const JsonValue* limit = own->find("limit"); limit != nullptr && limit->is_integer()) {
+  const JsonValue& own = opened.own;
+  info.eval_pipeline = own.string_or("eval_pipeline", "");
+  if (info.eval_pipeline.empty()) {
+    info.eval_pipeline = pipeline_of(opened.card, info.model);
+  }
+  info.normalize = {floats(opened.card.mean), floats(opened.card.std)};
+  info.data.source = own.string_or("data", "");
+  info.data.format = own.string_or("data_format", "auto");
+  info.data.split_val = own.number_or("split_val", 0.1);
+  info.data.split_test = own.number_or("split_test", 0.1);
+  if (const JsonValue* limit = own.find("limit"); limit != nullptr && limit->is_integer()) {
     info.data.limit = limit->integer();
   }
-  if (const JsonValue* seed = own->find("seed"); seed != nullptr && seed->is_integer()) {
+  if (const JsonValue* seed = own.find("seed"); seed != nullptr && seed->is_integer()) {
     info.seed = seed->unsigned_integer();
   }
-  info.epoch = static_cast<int64_t>(own->number_or("epoch", 0));
-  info.step = static_cast<int64_t>(own->number_or("step", 0));
-  info.monitor = own->string_or("monitor", "");
-  info.value = own->number_or("value", 0);
+  info.epoch = static_cast<int64_t>(own.number_or("epoch", 0));
+  info.step = static_cast<int64_t>(own.number_or("step", 0));
+  info.monitor = own.string_or("monitor", "");
+  info.value = own.number_or("value", 0);
   return info;
-}
-
-void load(Model& model, const std::filesystem::path& path) {
-  const SafetensorsFile file = SafetensorsFile::open(path);
-  torch::NoGradGuard no_grad;
-  size_t used = 0;
-  auto copy = [&](const std::string& name, torch::Tensor to) {
-    const SafetensorsEntry& e = file.at(name);
-    const bool integer = to.scalar_type() == torch::kLong;
-    check<DataError>(e.shape == to.sizes().vec() && e.dtype == (integer ? SafetensorsDType::i64 : SafetensorsDType::f32),
-                     "model", path.string(), ": ", name, " must have the model's shape and type");
-    torch::Tensor from = torch::empty(to.sizes(), to.options().memory_format(torch::MemoryFormat::Contiguous));
-    const std::span<const std::byte> bytes = file.bytes(e);
-    std::memcpy(from.data_ptr(), bytes.data(), bytes.size());
-    to.copy_(from);
-    ++used;
-  };
-  for (const auto& p : model.named_parameters()) {
-    copy(p.key(), p.value());
-  }
-  for (const auto& b : model.named_buffers()) {
-    copy(b.key(), b.value());
-  }
-  check<DataError>(used == file.entries().size(), "model", path.string(), " must hold the ", used, " tensors of the model, got ",
-                   file.entries().size());
 }
 
 }  // namespace
 
 void save_weights(FileSystem& fs, const std::filesystem::path& file, const Model& model) {
-  const State state = state_of(model);
-  write_safetensors(fs, file, state.tensors);
+  write_weights(fs, file, state_dict(model));
 }
 
 void save_model(FileSystem& fs, const std::filesystem::path& folder, Model& model, const SavedModelInfo& info) {
-  make_folders(fs, folder);
-  save_weights(fs, folder / "model.safetensors", model);
-  write_file_atomic(fs, folder / "config.json", config_json(model, info).text(2) + "\n");
+  ModelCard card;
+  card.label_names = info.classes;
+  card.mean.assign(info.normalize.mean.begin(), info.normalize.mean.end());
+  card.std.assign(info.normalize.std.begin(), info.normalize.std.end());
+  save_model_folder(fs, folder, model, card, own_json(info));
 }
 
 SavedModel load_saved_model(const std::filesystem::path& path) {
   namespace stdfs = std::filesystem;
   std::error_code ignored;
-  check<DataError>(stdfs::exists(path, ignored), "model", path.string(), " must be a run, a model folder or a .safetensors file; there is nothing there");
-  stdfs::path weights = path, config;
+  check<DataError>(stdfs::exists(path, ignored), "model", path.string(),
+                   " must be a run, a model folder or a .safetensors file; there is nothing there");
+  auto is_folder = [&](const stdfs::path& p) { return stdfs::exists(p / "config.json", ignored); };
+  SavedModel saved;
+  stdfs::path weights;  // in place of the folder's own
   if (stdfs::is_directory(path, ignored)) {
-    const stdfs::path folder = stdfs::exists(path / "model" / "config.json", ignored) ? path / "model" : path;
-    weights = folder / "model.safetensors";
-    config = folder / "config.json";
+    saved.folder = is_folder(path / "model") ? path / "model" : path;
+    if (!is_folder(saved.folder) && stdfs::exists(path / "model.safetensors", ignored)) {
+      weights = path / "model.safetensors";  // a checkpoint: checkpoints/step-n of a run
+      saved.folder = stdfs::absolute(path).lexically_normal().parent_path().parent_path() / "model";
+    }
   } else {
-    config = path.parent_path() / "config.json";
-  }
-  if (!stdfs::exists(config, ignored)) {  // a checkpoint: checkpoints/step-n of a run
-    const stdfs::path run = weights.parent_path().parent_path().parent_path();
-    if (stdfs::exists(run / "model" / "config.json", ignored)) {
-      config = run / "model" / "config.json";
+    weights = path;
+    saved.folder = stdfs::absolute(path).parent_path();
+    if (!is_folder(saved.folder)) {
+      saved.folder = saved.folder.parent_path().parent_path() / "model";
     }
   }
-  check<DataError>(stdfs::exists(weights, ignored) && stdfs::exists(config, ignored), "model", path.string(),
-                   " must hold model.safetensors and config.json (a run writes them into its model/), got neither or one");
-  SavedModel saved;
-  saved.folder = config.parent_path();
-  saved.info = read_config(config);
-  saved.model = make_model_to_load(saved.info.model);
-  load(*saved.model, weights);
+  check<DataError>(is_folder(saved.folder), "model", path.string(),
+                   " must have a config.json (a run writes it into its model/), got none");
+  ModelFolder opened = load_model_folder(saved.folder);
+  if (!weights.empty()) {
+    load_weights(*opened.model, read_weights(weights));
+  }
+  saved.info = info_of(opened);
+  saved.model = std::move(opened.model);
   saved.model->eval();
   return saved;
 }
