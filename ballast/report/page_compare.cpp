@@ -144,15 +144,7 @@ void compare_runs(Html& h, const std::vector<RunPage>& runs, const PageOptions& 
        [](const RecordedRun& r) { return r.facts.seed ? std::to_string(*r.facts.seed) : "-"; });
   line("ended", [](const RecordedRun& r) { return r.reason().empty() ? "-" : r.reason(); });
   if (!options.no_times) {
-    line("time", [](const RecordedRun& r) {
-      double sum = 0;
-      for (const TimingRow& t : r.timing) {
-        for (double v : {t.data, t.forward, t.backward, t.optimizer, t.reduce, t.check, t.save}) {
-          sum += std::isfinite(v) ? v : 0;
-        }
-      }
-      return sum > 0 ? format_duration(sum) : "-";
-    });
+    line("time", [](const RecordedRun& r) { return format_duration(total_seconds(r)); });
   }
   h.close().close().close();
   h.element("p",

@@ -38,6 +38,15 @@ std::vector<std::pair<double, double>> check_points(const RecordedRun& record,
                                                     const std::string& split,
                                                     const std::string& metric);
 
+/// "93.1 %"
+std::string percent_text(double share, int digits = 1);
+/// "12.0 %", or "-" of nothing.
+std::string share_text(int64_t part, int64_t whole);
+/// "95 %: 91.1 to 93.4 %", or nothing: Wilson's interval of a counted share, else 1.96 standard errors.
+std::string interval_text(const CheckRow& check, const std::string& metric);
+/// Seconds of all rows of timing.jsonl; NaN without one.
+double total_seconds(const RecordedRun& record);
+
 /// "93.1 %", or "0.2134" for what is not a share.
 std::string metric_text(const std::string& metric, double value);
 bool metric_is_share(const std::string& metric);

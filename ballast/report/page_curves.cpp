@@ -1,0 +1,133 @@
+#include <algorithm>
+#include <cctype>
+#include <cmath>
+
+#include <ballast/report/page_sections.h>
+#include <ballast/report/svg_chart.h>
+#include <ballast/report/table.h>
+
+namespace ballast {
+
+ChartSeries RunSections::train_series(const std::string& name, double TrainRow::*field,
+                                      int style) const {
+  ChartSeries s{.name = name, .points = {}, .style = style};
+  for (const TrainRow& t : r_.train) {
+    s.points.push_back({epoch_of_step(r_, t.step), t.*field});
+  }
+  if (s.points.empty() && field == &TrainRow::loss) {  // a run shorter than log.every
+    for (const CheckRow* c : r_.checks_of("val")) {
+      s.points.push_back({epoch_of_step(r_, c->step), c->metric("train_loss")});
+    }
+    s.dots = true;
+  }
+  return s;
+}
+
+ChartSeries RunSections::check_series(const std::string& split, const std::string& metric,
+                                      int style) const {
+  ChartSeries s{
+      .name = split == "val" ? "validation" : split, .points = {}, .style = style, .dots = true};
+  for (auto [x, y] : check_points(r_, split, metric)) {
+    s.points.push_back({x, y});
+  }
+  return s;
+}
+
+std::string RunSections::trend(const ChartSeries& s, bool share) const {
+  const ChartPoint* first = nullptr;
+  const ChartPoint* last = nullptr;
+  for (const ChartPoint& p : s.points) {
+    if (std::isfinite(p.y)) {
+      first = first ? first : &p;
+      last = &p;
+    }
+  }
+  if (!first) {
+    return s.name + ": nothing recorded. ";
+  }
+  auto text = [&](double v) { return share ? percent_text(v) : format_significant(v, 3); };
+  std::string name = s.name;
+  name[0] = static_cast<char>(std::toupper(static_cast<unsigned char>(name[0])));
+  return name + " from " + text(first->y) + " to " + text(last->y) + ". ";
+}
+
+void RunSections::curves() {
+  begin("curves", "Learning curves");
+  std::vector<ChartMark> marks;
+  if (const CheckRow* best = r_.best_check(); best && r_.checks_of("val").size() > 1) {
+    marks.push_back({epoch_of_step(r_, best->step), "best"});
+  }
+  for (const DecisionRow& d : r_.decisions) {
+    if (d.what != "stop" && d.what != "end" && d.what != "best") {
+      marks.push_back({epoch_of_step(r_, d.step), d.what});
+    }
+  }
+  std::string x_title = steps_are_epochs(r_) ? "epoch" : "step";
+  h_.open("div", {{"class", "charts"}});
+  auto chart = [&](LineChart c) {
+    c.x_title = x_title;
+    c.x_min = 0;
+    h_.add(line_chart(c));
+  };
+  {
+    LineChart c{.id = prefix_ + "loss", .title = "Loss"};
+    c.series = {train_series("training", &TrainRow::loss, 1), check_series("val", "loss", 0)};
+    c.summary = trend(c.series[0], false) + trend(c.series[1], false);
+    if (double s = smoothing(); s > 0) {
+      c.summary += "The training loss includes label smoothing of " + format_significant(s, 3) +
+                   " and augmented pictures: it can lie above the other.";
+    }
+    c.marks = marks;
+    c.from_zero = true;
+    c.clip_spikes = true;
+    chart(std::move(c));
+  }
+  {
+    LineChart c{.id = prefix_ + "top1", .title = "Accuracy, %"};
+    c.series = {check_series("val", "top1", 0)};
+    if (!check_points(r_, "train", "top1").empty()) {
+      c.series.push_back(check_series("train", "top1", 1));
+    }
+    c.summary = trend(c.series[0], true);
+    c.marks = marks;
+    c.percent = true;
+    chart(std::move(c));
+  }
+  {
+    LineChart c{.id = prefix_ + "lr", .title = "Learning rate"};
+    c.series = {train_series("rate", &TrainRow::lr, 0)};
+    c.summary = "Schedule " + or_else(r_.config_text("schedule.name"), "unknown") + ". " +
+                trend(c.series[0], false);
+    double peak = 0;
+    for (const TrainRow& t : r_.train) {
+      peak = std::max(peak, std::isfinite(t.lr) ? t.lr : 0);
+    }
+    if (peak > 0) {
+      c.summary += "Highest: " + format_significant(peak, 3) + ".";
+    }
+    c.from_zero = true;
+    chart(std::move(c));
+  }
+  {
+    LineChart c{.id = prefix_ + "grad", .title = "Gradient norm"};
+    c.series = {train_series("norm", &TrainRow::grad_norm, 2)};
+    c.summary = trend(c.series[0], false);
+    if (!r_.train.empty()) {
+      c.summary += "Spikes are steps that a lower learning rate or clipping would calm.";
+    }
+    c.from_zero = true;
+    c.clip_spikes = true;
+    chart(std::move(c));
+  }
+  h_.close();
+  end();
+}
+
+double RunSections::smoothing() const {
+  std::string text = r_.config_text("loss.label_smoothing");
+  char* stop = nullptr;
+  double value = std::strtod(text.c_str(), &stop);
+  return stop == text.c_str() ? 0 : value;
+}
+
+}  // namespace ballast
