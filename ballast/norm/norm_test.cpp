@@ -1,0 +1,203 @@
+#include <ballast/norm/norm.h>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+namespace ballast {
+namespace {
+
+torch::Tensor draw(std::vector<int64_t> shape) {
+  int64_t n = 1;
+  for (int64_t s : shape) n *= s;
+  return (torch::arange(n, torch::kDouble) * 12.9898).sin().mul(2).add(0.5).reshape(shape);
+}
+
+Norm make(NormOptions options) {
+  Norm norm(options);
+  norm->to(torch::kDouble);
+  if (norm->weight.defined()) {
+    torch::NoGradGuard no_grad;
+    norm->weight.copy_(torch::linspace(0.5, 1.5, options.channels));
+    norm->bias.copy_(torch::linspace(-1, 1, options.channels));
+  }
+  return norm;
+}
+
+std::string message_of(const std::function<void()>& f) {
+  try {
+    f();
+  } catch (const std::invalid_argument& e) {
+    return e.what();
+  }
+  return "nothing thrown";
+}
+
+// Statistics over the given dimensions of a view of x, in plain words.
+torch::Tensor plain(const torch::Tensor& x, std::vector<int64_t> over, double eps) {
+  const torch::Tensor mean = x.mean(over, true);
+  const torch::Tensor var = (x - mean).square().mean(over, true);
+  return (x - mean) / (var + eps).sqrt();
+}
+
+TEST(Norm, BatchByHand) {
+  Norm norm(NormOptions{.kind = NormKind::batch, .channels = 1});
+  norm->to(torch::kDouble);
+  const torch::Tensor y = norm->forward(torch::tensor({1.0, 2.0, 3.0, 6.0}, torch::kDouble).reshape({4, 1}));
+  const double is = 1 / std::sqrt(3.5 + 1e-5);
+  EXPECT_TRUE(torch::allclose(y.flatten(), torch::tensor({-2 * is, -is, 0.0, 3 * is}, torch::kDouble)));
+  EXPECT_NEAR(norm->running_mean.item<double>(), 0.3, 1e-12);
+  EXPECT_NEAR(norm->running_var.item<double>(), 0.9 + 0.1 * 14 / 3, 1e-12);
+  EXPECT_EQ(norm->num_batches_tracked.item<int64_t>(), 1);
+}
+
+TEST(Norm, EveryKindEqualsItsFormula) {
+  const torch::Tensor x = draw({3, 6, 5, 4});
+  const auto affine = [](const torch::Tensor& h, const Norm& norm) {
+    return h * norm->weight.view({1, -1, 1, 1}) + norm->bias.view({1, -1, 1, 1});
+  };
+  Norm batch = make({.kind = NormKind::batch, .channels = 6});
+  EXPECT_TRUE(torch::allclose(batch->forward(x), affine(plain(x, {0, 2, 3}, 1e-5), batch), 1e-9, 1e-10));
+  Norm layer = make({.kind = NormKind::layer, .channels = 6});
+  EXPECT_TRUE(torch::allclose(layer->forward(x), affine(plain(x, {1, 2, 3}, 1e-5), layer), 1e-9, 1e-10));
+  Norm instance = make({.kind = NormKind::instance, .channels = 6});
+  EXPECT_TRUE(torch::allclose(instance->forward(x), affine(plain(x, {2, 3}, 1e-5), instance), 1e-9, 1e-10));
+  Norm group = make({.kind = NormKind::group, .channels = 6, .groups = 3});
+  EXPECT_TRUE(torch::allclose(group->forward(x),
+                              affine(plain(x.view({3, 3, 2, 5, 4}), {2, 3, 4}, 1e-5).view(x.sizes()), group), 1e-9, 1e-10));
+  Norm none = make({.kind = NormKind::none, .channels = 6});
+  EXPECT_TRUE(torch::equal(none->forward(x), x));
+  EXPECT_TRUE(none->parameters().empty());
+}
+
+TEST(Norm, OverTokensEachTokenIsASample) {
+  const torch::Tensor x = draw({2, 7, 6});
+  Norm layer = make({.kind = NormKind::layer, .channels = 6, .channel_dim = -1});
+  EXPECT_TRUE(torch::allclose(layer->forward(x), plain(x, {2}, 1e-5) * layer->weight + layer->bias, 1e-9, 1e-10));
+  Norm batch = make({.kind = NormKind::batch, .channels = 6, .channel_dim = -1});
+  EXPECT_TRUE(torch::allclose(batch->forward(x), plain(x, {0, 1}, 1e-5) * batch->weight + batch->bias, 1e-9, 1e-10));
+  Norm group = make({.kind = NormKind::group, .channels = 6, .groups = 2, .channel_dim = -1});
+  EXPECT_TRUE(torch::allclose(group->forward(x),
+                              plain(x.view({2, 7, 2, 3}), {3}, 1e-5).view(x.sizes()) * group->weight + group->bias, 1e-9,
+                              1e-10));
+  Norm instance = make({.kind = NormKind::instance, .channels = 6, .channel_dim = -1});
+  EXPECT_TRUE(torch::allclose(instance->forward(x), plain(x, {1}, 1e-5) * instance->weight + instance->bias, 1e-9, 1e-10));
+}
+
+TEST(Norm, EvalOfBatchUsesRunningStatisticsAndMovesNothing) {
+  Norm norm = make({.kind = NormKind::batch, .channels = 3});
+  for (int i = 0; i < 3; ++i) norm->forward(draw({4, 3, 2, 2}) + i);
+  norm->eval();
+  const torch::Tensor mean = norm->running_mean.clone(), var = norm->running_var.clone();
+  const torch::Tensor x = draw({1, 3, 1, 1});
+  const auto v = [](const torch::Tensor& t) { return t.view({1, -1, 1, 1}); };
+  EXPECT_TRUE(torch::allclose(norm->forward(x), (x - v(mean)) / (v(var) + 1e-5).sqrt() * v(norm->weight) + v(norm->bias)));
+  EXPECT_TRUE(torch::equal(norm->running_mean, mean));
+  EXPECT_TRUE(torch::equal(norm->running_var, var));
+}
+
+TEST(Norm, LayoutAndInputStayAndGradientsDoNotDependOnLayout) {
+  for (const NormRow& row : kNorms) {
+    for (Act act : {Act::none, Act::relu, Act::gelu}) {
+      torch::Tensor x = draw({3, 4, 5, 7}).requires_grad_();
+      torch::Tensor z = draw({3, 4, 5, 7}).contiguous(torch::MemoryFormat::ChannelsLast).requires_grad_();
+      const torch::Tensor residual = draw({3, 4, 5, 7}) * -0.5;
+      Norm a = make({.kind = row.kind, .channels = 4, .groups = 2, .act = act});
+      Norm b = make({.kind = row.kind, .channels = 4, .groups = 2, .act = act});
+      const torch::Tensor before = x.detach().clone();
+      const torch::Tensor ya = a->forward_add(a->forward(x), residual);
+      const torch::Tensor yb = b->forward_add(b->forward(z), residual.contiguous(torch::MemoryFormat::ChannelsLast));
+      EXPECT_TRUE(yb.is_contiguous(torch::MemoryFormat::ChannelsLast)) << row.name;
+      EXPECT_TRUE(torch::allclose(ya, yb, 1e-9, 1e-10));
+      ya.square().sum().backward();
+      yb.square().sum().backward();
+      EXPECT_TRUE(torch::allclose(x.grad(), z.grad(), 1e-7, 1e-8)) << row.name;
+      EXPECT_TRUE(torch::equal(x.detach(), before)) << row.name;
+    }
+  }
+}
+
+TEST(Norm, GradientsAreThoseOfDifferences) {
+  for (const NormRow& row : kNorms) {
+    for (Act act : {Act::none, Act::relu, Act::tanh, Act::silu}) {
+      const auto f = [&](const torch::Tensor& x) {
+        Norm norm = make({.kind = row.kind, .channels = 4, .groups = 2, .act = act});
+        return (norm->forward_add(x, draw({2, 4, 2, 3}) * 0.3) * draw({2, 4, 2, 3})).sum();
+      };
+      torch::Tensor x = draw({2, 4, 2, 3}).requires_grad_();
+      f(x).backward();
+      for (int64_t i = 0; i < x.numel(); i += 5) {
+        torch::NoGradGuard no_grad;
+        torch::Tensor up = x.detach().clone(), down = up.clone();
+        up.view(-1)[i] += 1e-6;
+        down.view(-1)[i] -= 1e-6;
+        EXPECT_NEAR(x.grad().view(-1)[i].item<double>(), (f(up) - f(down)).item<double>() / 2e-6, 1e-5)
+            << row.name << ' ' << act_name(act);
+      }
+    }
+  }
+}
+
+TEST(Norm, WithoutANormItsInputIsOverwrittenOnlyWhenAllowed) {
+  const torch::Tensor x = torch::tensor({{-1.0, 2.0}});
+  Norm careful(NormOptions{.kind = NormKind::none, .channels = 2, .act = Act::relu});
+  EXPECT_FALSE(careful->forward(x).is_same(x));
+  EXPECT_EQ(x[0][0].item<float>(), -1);
+  Norm owner(NormOptions{.kind = NormKind::none, .channels = 2, .act = Act::relu, .overwrite_input = true});
+  EXPECT_TRUE(owner->forward(x).is_same(x));
+  EXPECT_EQ(x[0][0].item<float>(), 0);
+  torch::Tensor leaf = torch::tensor({{-1.0, 2.0}}).requires_grad_();
+  owner->forward(leaf).sum().backward();
+  EXPECT_EQ(leaf.grad()[0][0].item<float>(), 0);
+}
+
+TEST(Norm, GroupsDefaultToTheLargestDivisorUpTo32) {
+  const auto groups = [](int64_t channels) {
+    return Norm(NormOptions{.kind = NormKind::group, .channels = channels})->options.groups;
+  };
+  EXPECT_EQ(groups(64), 32);
+  EXPECT_EQ(groups(48), 24);
+  EXPECT_EQ(groups(17), 17);
+  EXPECT_EQ(groups(37), 1);
+}
+
+TEST(Norm, ErrorsNameWhatIsRequired) {
+  EXPECT_EQ(message_of([] { Norm(NormOptions{.kind = NormKind::group, .channels = 48, .groups = 32}); }),
+            "[group_norm] num_groups must divide channels, got 32 and 48");
+  EXPECT_EQ(message_of([] { Norm(NormOptions{.channels = 4, .eps = 0}); }), "[norm] eps must be > 0, got 0");
+  EXPECT_EQ(message_of([] { Norm(NormOptions{.channels = 4, .momentum = 1.5}); }),
+            "[batch_norm] momentum must be in [0, 1], got 1.5");
+  Norm batch(NormOptions{.channels = 64});
+  EXPECT_EQ(message_of([&] { batch->forward(torch::zeros({1, 64, 1, 1})); }),
+            "[batch_norm] x must have more than 1 value per channel in training, got (1, 64, 1, 1)");
+  EXPECT_EQ(message_of([&] { batch->forward(torch::zeros({8, 32, 4, 4})); }),
+            "[norm] x must have 64 channels, got (8, 32, 4, 4)");
+  Norm group(NormOptions{.kind = NormKind::group, .channels = 32, .groups = 32});
+  EXPECT_EQ(message_of([&] { group->forward(torch::zeros({4, 32, 1, 1})); }),
+            "[group_norm] each group must hold more than 1 value, got (4, 32, 1, 1) with 32 groups");
+  Norm instance(NormOptions{.kind = NormKind::instance, .channels = 3});
+  EXPECT_EQ(message_of([&] { instance->forward(torch::zeros({2, 3, 1, 1})); }),
+            "[instance_norm] x must have more than 1 position in training, got (2, 3, 1, 1)");
+}
+
+TEST(Norm, NamesAreParsedWithTheNearestSuggested) {
+  EXPECT_EQ(parse_norm("group:8").groups, 8);
+  EXPECT_EQ(parse_norm("batch").kind, NormKind::batch);
+  EXPECT_THAT(message_of([] { parse_norm("gruop:8"); }), testing::EndsWith("got \"gruop:8\"; did you mean \"group\"?"));
+  EXPECT_THAT(message_of([] { parse_norm("group:0"); }), testing::HasSubstr("from 1 to 65536, got \"group:0\""));
+  EXPECT_EQ(message_of([] { parse_norm("layer:2"); }), "[norm] layer takes no size, got \"layer:2\"");
+}
+
+TEST(Norm, ACloneIsIndependent) {
+  Norm norm = make({.kind = NormKind::batch, .channels = 3});
+  norm->forward(draw({4, 3, 2, 2}));
+  const auto copy = std::dynamic_pointer_cast<NormImpl>(norm->clone());
+  EXPECT_TRUE(torch::equal(copy->running_var, norm->running_var));
+  copy->forward(draw({4, 3, 2, 2}) * 5);
+  EXPECT_FALSE(torch::equal(copy->running_var, norm->running_var));
+  EXPECT_EQ(norm->num_batches_tracked.item<int64_t>(), 1);
+}
+
+}  // namespace
+}  // namespace ballast

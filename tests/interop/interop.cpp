@@ -1,0 +1,79 @@
+// The side of ballast in weights.py.
+//
+//   ballast_interop save FOLDER NAME CHANNELS HEIGHT WIDTH CLASSES   a model folder, and in it io.safetensors {x, logits}
+//   ballast_interop logits FOLDER                                    reads x of io.safetensors there, writes logits.safetensors
+
+#include <torch/nn/module.h>
+
+#include <cstdlib>
+#include <exception>
+#include <iostream>
+#include <string>
+
+#include <ballast/init/normal.h>
+#include <ballast/init/uniform.h>
+#include <ballast/weights/model_folder.h>
+#include <ballast/weights/state_dict.h>
+
+namespace {
+
+using namespace ballast;
+
+// Every parameter and buffer other than at its start: norms, zeros of recipes, running statistics.
+void disturb(Model& model) {
+  for (auto& [name, tensor] : state_dict(model)) {
+    if (!tensor.is_floating_point()) {
+      tensor.fill_(7);
+    } else if (tensor.dim() == 1) {
+      uniform_(tensor, 0.5, 1.5, Key(1).fold_in(name));
+    } else if (tensor.abs().max().item<float>() == 0) {
+      normal_(tensor, 0, 0.05, Key(1).fold_in(name));
+    }
+  }
+}
+
+int save(char** args) {
+  const std::string folder = args[0];
+  const auto number = [&](int i) { return std::atoll(args[i]); };
+  const auto model = make_model({.name = args[1],
+                                 .in_channels = number(2),
+                                 .height = number(3),
+                                 .width = number(4),
+                                 .num_classes = number(5)},
+                                Key(1));
+  disturb(*model);
+  model->eval();
+  ModelCard card;
+  for (int64_t i = 0; i < number(5); ++i) card.label_names.push_back("class " + std::to_string(i));
+  card.mean.assign(static_cast<size_t>(number(2)), 0.5);
+  card.std.assign(static_cast<size_t>(number(2)), 0.25);
+  save_model_folder(real_fs(), folder, *model, card);
+  torch::NoGradGuard no_grad;
+  const torch::Tensor x = normal_(torch::empty({3, number(2), number(3), number(4)}), 0, 1, Key(2));
+  write_weights(real_fs(), folder + "/io.safetensors", {{"x", x}, {"logits", model->forward(x)}});
+  return 0;
+}
+
+int logits(char** args) {
+  const std::string folder = args[0];
+  torch::NoGradGuard no_grad;
+  const ModelFolder opened = load_model_folder(folder);
+  const torch::Tensor x = read_weights(folder + "/io.safetensors").at("x");
+  write_weights(real_fs(), folder + "/logits.safetensors", {{"logits", opened.model->forward(x)}});
+  return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  try {
+    const std::string command = argc > 1 ? argv[1] : "";
+    if (command == "save" && argc == 8) return save(argv + 2);
+    if (command == "logits" && argc == 3) return logits(argv + 2);
+  } catch (const std::exception& e) {
+    std::cerr << e.what() << '\n';
+    return 1;
+  }
+  std::cerr << "ballast_interop save FOLDER NAME CHANNELS HEIGHT WIDTH CLASSES | logits FOLDER\n";
+  return 2;
+}
