@@ -16,7 +16,7 @@ struct KaimingOptions {
   Act act = Act::relu;
   double a = 0;
   GainRule rule = GainRule::standard;
-  FanOptions fan;
+  FanOptions fan = {};
 };
 
 /// Standard deviation gain(act, a, rule) / sqrt(fan): fan_in keeps the forward variance, fan_out the backward one.

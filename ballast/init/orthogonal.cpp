@@ -19,6 +19,9 @@ std::string shape_text(const torch::Tensor& x) {
   return out.str();
 }
 
+// Multiplications that are worth a thread.
+constexpr int64_t kGrain = 1 << 18;
+
 // Eight lanes in fixed order.
 double dot(const double* a, const double* b, int64_t n) {
   double lanes[8] = {};
@@ -36,10 +39,10 @@ void orthonormalize(double* q, int64_t rows, int64_t length) {
   for (int64_t i = 0; i < rows; ++i) {
     double* v = q + i * length;
     for (int round = 0; round < 2; ++round) {
-      at::parallel_for(0, i, std::max<int64_t>(1, 65'536 / length), [&](int64_t begin, int64_t end) {
+      at::parallel_for(0, i, std::max<int64_t>(1, kGrain / length), [&](int64_t begin, int64_t end) {
         for (int64_t j = begin; j < end; ++j) c[static_cast<size_t>(j)] = dot(q + j * length, v, length);
       });
-      at::parallel_for(0, length, std::max<int64_t>(64, 65'536 / std::max<int64_t>(i, 1)), [&](int64_t begin, int64_t end) {
+      at::parallel_for(0, length, std::max<int64_t>(64, kGrain / std::max<int64_t>(i, 1)), [&](int64_t begin, int64_t end) {
         for (int64_t j = 0; j < i; ++j) {
           const double* row = q + j * length;
           const double cj = c[static_cast<size_t>(j)];

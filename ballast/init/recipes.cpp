@@ -242,13 +242,15 @@ RecipeReport init_model(torch::nn::Module& model, const RecipeOptions& options) 
   const std::string head = named != nullptr ? named->head() : "";
 
   std::vector<Item> items;
-  for (const auto& module : model.named_modules("", /*include_self=*/true)) {
-    for (const auto& parameter : module.value()->named_parameters(/*recurse=*/false)) {
-      items.push_back(classify(module.key(), parameter.key(), *module.value(), parameter.value(), head));
+  const auto add = [&](const std::string& layer, const torch::nn::Module& module) {
+    for (const auto& parameter : module.named_parameters(/*recurse=*/false)) {
+      items.push_back(classify(layer, parameter.key(), module, parameter.value(), head));
       check(items.back().kind != Kind::other, "recipes", spec.name, " must cover every parameter, got ",
             items.back().name);
     }
-  }
+  };
+  add("", model);  // apart, for named_modules needs its own module in a shared_ptr
+  for (const auto& module : model.named_modules("", /*include_self=*/false)) add(module.key(), *module.value());
 
   const auto* residual = dynamic_cast<const HasBranches*>(&model);
   const std::vector<Branch> branches = residual != nullptr && spec.name == "resnet" ? residual->branches() : std::vector<Branch>{};

@@ -26,7 +26,7 @@ struct RecipeOptions {
   /// The model's activation, for recipes that count its gain.
   Act act = Act::relu;
   /// Of the run: parameter `name` is drawn from key.fold_in("init").fold_in(name).
-  Key key;
+  Key key = {};
 };
 
 /// What happened to one parameter.

@@ -15,7 +15,7 @@ struct VarianceScalingOptions {
   double scale = 1;  ///< > 0
   FanMode mode = FanMode::in;
   Distribution distribution = Distribution::normal;
-  FanOptions fan;
+  FanOptions fan = {};
 };
 
 /// Draws of variance scale / fan, fan = in, out or (in + out) / 2 of the weight's shape (base/fan.h): normal; uniform
