@@ -11,7 +11,7 @@ from PIL import Image
 
 import recipe
 
-args = recipe.arguments(__doc__, data="cifar10-jpeg", epochs=10, lr=0.2, weight_decay=5e-4, smoothing=0.1, batch_size=128, pad=4, val=0.05, padding="constant")
+args = recipe.arguments(__doc__, data="cifar10-jpeg", epochs=10, lr=0.2, weight_decay=5e-4, smoothing=0.1, batch_size=128, pad=4, val=0.05, padding="reflect")
 
 
 def folder(root):
