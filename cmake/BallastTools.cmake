@@ -27,7 +27,7 @@ endif()
 # Warnings are private to our own targets: nothing of them reaches a consumer.
 function(ballast_warnings target)
   target_compile_options(${target} PRIVATE -Wall -Wextra -Wconversion -Wshadow -Wno-sign-conversion
-    $<$<CXX_COMPILER_ID:GNU>:-Wno-restrict>  # g++ 12 sees overlaps in std::string where there are none (gcc 105651)
+    $<$<CXX_COMPILER_ID:GNU>:-Wno-restrict -Wno-stringop-overflow -Wno-array-bounds>  # g++ 12 sees overlaps in std::string where there are none (gcc 105651)
     $<$<BOOL:${BALLAST_WERROR}>:-Werror>)
   # Results that are promised equal on every target must not depend on whether a compiler fuses a*b+c.
   target_compile_options(${target} PRIVATE -ffp-contract=off)

@@ -22,7 +22,12 @@ class RunFolders : public ::testing::Test {
     stdfs::create_directories(root_);
   }
   void TearDown() override { stdfs::remove_all(root_); }
-  RunFolderOptions options() const { return {.runs = root_ / "runs", .stem = "photos-resnet:20"}; }
+  RunFolderOptions options() const {
+    RunFolderOptions result;
+    result.runs = root_ / "runs";
+    result.stem = "photos-resnet:20";
+    return result;
+  }
   stdfs::path root_;
 };
 
