@@ -710,7 +710,8 @@ class Run {
     info.normalize = setup_.eval.normalize();
     const RunOptions& o = setup_.options;
     info.data.source = o.data.source;
-    info.data.format = o.data.format.rfind("cifar", 0) == 0 ? "cifar" : o.data.format;
+    info.data.format = o.data.format;
+    info.data.cifar_labels = o.data.cifar_labels;
     info.data.split_val = o.data.split_val;
     info.data.split_test = o.data.split_test;
     info.data.limit = o.data.limit;

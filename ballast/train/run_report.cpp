@@ -37,6 +37,7 @@ DataOptions data_options(const RunOptions& options) {
   DataOptions data;
   data.source = options.data.source;
   data.format = options.data.format;
+  data.cifar_labels = options.data.cifar_labels;
   data.split_val = options.data.split_val;
   data.split_test = options.data.split_test;
   data.limit = options.data.limit;

@@ -14,8 +14,8 @@ namespace {
 DataOptions data_options(const RunOptions& o) {
   DataOptions d;
   d.source = o.data.source;
-  const bool cifar = o.data.format == "cifar10" || o.data.format == "cifar100";
-  d.format = cifar ? "cifar" : o.data.format;
+  d.format = o.data.format;
+  d.cifar_labels = o.data.cifar_labels;
   d.split_val = o.data.split_val;
   d.split_test = o.data.split_test;
   d.limit = o.data.limit;

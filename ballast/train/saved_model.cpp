@@ -18,6 +18,7 @@ JsonValue own_json(const SavedModelInfo& info) {
   own["eval_pipeline"] = info.eval_pipeline;
   own["data"] = info.data.source;
   own["data_format"] = info.data.format;
+  own["cifar_labels"] = info.data.cifar_labels;
   own["split_val"] = info.data.split_val;
   own["split_test"] = info.data.split_test;
   own["limit"] = info.data.limit ? JsonValue(*info.data.limit) : JsonValue();
@@ -56,6 +57,7 @@ SavedModelInfo info_of(const ModelFolder& opened) {
   info.normalize = {floats(opened.card.mean), floats(opened.card.std)};
   info.data.source = own.string_or("data", "");
   info.data.format = own.string_or("data_format", "auto");
+  info.data.cifar_labels = own.string_or("cifar_labels", "fine");
   info.data.split_val = own.number_or("split_val", 0.1);
   info.data.split_test = own.number_or("split_test", 0.1);
   if (const JsonValue* limit = own.find("limit"); limit != nullptr && limit->is_integer()) {
