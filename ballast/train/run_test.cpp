@@ -103,6 +103,7 @@ class Runs : public ::testing::Test {
 TEST_F(Runs, LearnsAndLeavesACompleteFolder) {
   Events events;
   RunOptions o = options("a");
+  o.model.name = Auto<std::string>("mlp:1x64");  // the classes differ by position
   o.train.epochs = Auto<int64_t>(8);
   const RunResult r = run_training(o, events);
   EXPECT_EQ(r.reason, "completed");
