@@ -1,7 +1,9 @@
 #include "page_parts.h"
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
+#include <cstdio>
 #include <set>
 
 #include <ballast/report/page_sections.h>
@@ -44,6 +46,27 @@ std::string interval_text(const CheckRow& check, const std::string& metric) {
          format_significant(value + kZ95 * se, 4);
 }
 
+namespace {
+
+// Seconds of "2026-01-31T12:00:00Z"; NaN for anything else.
+double utc_seconds(const std::string& text) {
+  int year = 0, month = 0, day = 0, hour = 0, minute = 0, second = 0;
+  if (std::sscanf(text.c_str(), "%4d-%2d-%2dT%2d:%2d:%2dZ", &year, &month, &day, &hour, &minute,
+                  &second) != 6) {
+    return kNone;
+  }
+  std::chrono::year_month_day date(std::chrono::year(year),
+                                   std::chrono::month(static_cast<unsigned>(month)),
+                                   std::chrono::day(static_cast<unsigned>(day)));
+  if (!date.ok()) {
+    return kNone;
+  }
+  auto days = static_cast<double>(std::chrono::sys_days(date).time_since_epoch().count());
+  return ((days * 24 + hour) * 60 + minute) * 60 + second;
+}
+
+}  // namespace
+
 double total_seconds(const RecordedRun& r) {
   double sum = 0;
   bool any = false;
@@ -55,7 +78,11 @@ double total_seconds(const RecordedRun& r) {
       }
     }
   }
-  return any ? sum : kNone;
+  if (any || r.events.size() < 2) {
+    return any ? sum : kNone;
+  }
+  // A run too short for a row: from its first event to its last.
+  return utc_seconds(r.events.back().time) - utc_seconds(r.events.front().time);
 }
 
 RunSections::RunSections(Html& h, const RunPage& run, const PageOptions& options,

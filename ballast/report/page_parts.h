@@ -44,7 +44,7 @@ std::string percent_text(double share, int digits = 1);
 std::string share_text(int64_t part, int64_t whole);
 /// "95 %: 91.1 to 93.4 %", or nothing: Wilson's interval of a counted share, else 1.96 standard errors.
 std::string interval_text(const CheckRow& check, const std::string& metric);
-/// Seconds of all rows of timing.jsonl; NaN without one.
+/// Seconds of all rows of timing.jsonl; without one, between the first event and the last; NaN if unknown.
 double total_seconds(const RecordedRun& record);
 
 /// "93.1 %", or "0.2134" for what is not a share.

@@ -11,7 +11,7 @@ namespace ballast {
 void RunSections::config_rows(const std::vector<const ConfigValue*>& values,
                               const std::string& caption) {
   h_.open("table", {{"class", "keys stack wide"}})
-      .element("caption", caption)
+      .element("caption", caption, {{"class", caption == "Changed" ? "shown" : "sr"}})
       .open("thead")
       .open("tr");
   for (const char* title : {"key", "value", "origin"}) {

@@ -292,6 +292,15 @@ TEST_F(PageTest, SeveralRunsSideBySide) {
   }
 }
 
+TEST_F(PageTest, WithoutTimingTheEventsTellTheTime) {
+  fs::path folder = run("a");
+  write(folder / "timing.jsonl", "");
+  write(folder / "events.jsonl",
+        "{\"kind\":\"start\",\"time\":\"2026-02-28T23:59:30Z\"}\n"
+        "{\"kind\":\"end\",\"time\":\"2026-03-01T00:01:00Z\"}\n");
+  EXPECT_THAT(report_page({{.record = read_run_record(folder)}}, {}), HasSubstr("1 min 30 s"));
+}
+
 TEST_F(PageTest, ARunShorterThanItsFirstRowShowsTheLossOfItsChecks) {
   write(root_ / "r" / "metrics.jsonl",
         "{\"kind\":\"run\",\"steps_per_epoch\":4,\"T\":8}\n"
