@@ -18,6 +18,8 @@ if(Torch_DIR MATCHES "share/cmake/Torch/?$")
   list(PREPEND CMAKE_PREFIX_PATH "${_torch_root}")
 endif()
 
+# Seen by a project that adds this one as a sub-folder, too.
+set(CMAKE_FIND_PACKAGE_TARGETS_GLOBAL TRUE)
 find_package(Torch QUIET)
 if(NOT Torch_FOUND)
   message(FATAL_ERROR "LibTorch was not found. Install libtorch-dev, or give -DTorch_DIR=.../share/cmake/Torch, "
