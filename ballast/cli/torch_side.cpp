@@ -23,8 +23,10 @@ int usable_threads(int64_t asked) { return asked > 0 ? static_cast<int>(asked) :
 
 TorchSide& load_torch_side(int64_t asked) {
   const std::string threads = std::to_string(usable_threads(asked));
-  // Spinning threads are ruinous on contended cores.
+  // Threads that spin for long are ruinous on contended cores; a wake-up by the kernel between two short kernels costs a
+  // third of a small model's speed. docs/decisions/0004-threads-spin-briefly.md
   set_unless_set("OMP_WAIT_POLICY", "PASSIVE");
+  set_unless_set("GOMP_SPINCOUNT", "10000");
   set_unless_set("OMP_NUM_THREADS", threads);
   set_unless_set("OPENBLAS_NUM_THREADS", threads);
   set_unless_set("MKL_NUM_THREADS", threads);
