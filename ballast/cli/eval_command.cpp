@@ -14,7 +14,7 @@ void check_model_path(const std::string& path);
 namespace {
 
 struct EvalFlags {
-  std::string split = "test";
+  std::string split = "auto";
   int64_t batch_size = 256;
   double temperature = 1;
   std::string predictions;
@@ -24,7 +24,7 @@ struct EvalFlags {
 };
 template <class Visitor>
 void describe(Visitor& visit, EvalFlags& o) {
-  visit("split", o.split, {.help = "part of the data", .flags = "--split", .choices = "train val test"});
+  visit("split", o.split, {.help = "part of the data; auto: test, or val if there is no test part", .flags = "--split", .choices = "auto train val test"});
   visit("batch_size", o.batch_size, {.help = "pictures at once", .flags = "-b --batch-size", .range = between(1, 1e6)});
   visit("temperature", o.temperature, {.help = "logits are divided by it", .flags = "--temperature", .range = above(0)});
   visit("predictions", o.predictions, {.help = "write every prediction into this safetensors file",

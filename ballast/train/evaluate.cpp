@@ -32,8 +32,9 @@ std::vector<int32_t> class_map(const std::vector<std::string>& data, const std::
 EvalResult evaluate_saved(const EvalOptions& options, RunEvents& events) {
   check(options.batch_size >= 1, "evaluate", "batch_size must be at least 1, got ", options.batch_size);
   check(options.temperature > 0, "evaluate", "temperature must be > 0, got ", options.temperature);
-  const std::optional<Role> role = parse_role(options.split);
-  check(role.has_value(), "evaluate", "split must be train, val or test, got \"", options.split, "\"");
+  const bool choose = options.split == "auto";
+  const std::optional<Role> asked = choose ? Role::test : parse_role(options.split);
+  check(asked.has_value(), "evaluate", "split must be auto, train, val or test, got \"", options.split, "\"");
   const torch::Device device = find_device(options.device);
   set_threads(options.threads);
   SavedModel saved = load_saved_model(options.model);
@@ -48,8 +49,14 @@ EvalResult evaluate_saved(const EvalOptions& options, RunEvents& events) {
   check(!data_options.source.empty(), "evaluate", "data must be given: the model's config.json names none");
   events.on_phase("reading data");
   const DataSet data = open_data(data_options, Key(saved.info.seed));
-  const RoleView& view = data.role(*role);
-  check(view.size() > 0, "evaluate", "split must be one that the data has, got ", options.split, ", which is empty");
+  Role role = *asked;
+  if (choose && data.role(Role::test).size() == 0 && data.role(Role::val).size() > 0) {
+    role = Role::val;
+    events.on_warning("the data has no test part: these are the figures of the validation part");
+  }
+  const RoleView& view = data.role(role);
+  check<DataError>(view.size() > 0, "evaluate", "split must be one that ", data_options.source, " has, got ", to_string(role),
+                   ", which is empty; --split names another part, DATA other pictures");
   const std::vector<int32_t> classes = class_map(data.classes, saved.info.classes);
   Pipeline pipeline = Pipeline::parse(saved.info.eval_pipeline);
   pipeline.set_normalize(saved.info.normalize);
@@ -74,7 +81,7 @@ EvalResult evaluate_saved(const EvalOptions& options, RunEvents& events) {
     p.seconds = elapsed();
     p.images_per_second = static_cast<double>(done) / p.seconds;
     p.seconds_left = p.seconds_left_epoch = static_cast<double>(view.size() - done) / p.images_per_second;
-    p.phase = options.split;
+    p.phase = to_string(role);
     events.on_progress(p);
     stopped = events.stop_requested();
     return !stopped;
@@ -86,7 +93,7 @@ EvalResult evaluate_saved(const EvalOptions& options, RunEvents& events) {
   result.interrupted = stopped;
   result.classes = saved.info.classes;
   result.data = data_options.source;
-  result.split = std::string(to_string(*role));
+  result.split = std::string(to_string(role));
   result.model = saved.info.model.name;
   result.bad_samples = static_cast<int64_t>(loader->bad_samples().size());
   if (stopped) {

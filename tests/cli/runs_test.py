@@ -221,6 +221,15 @@ class Use(WithRun):
         self.refused(self.here("eval", "runs/none"), 3, "runs/none")
         self.refused(self.here("eval", "runs/first", "--split", "tset"), 2, 'did you mean "test"?')
 
+    def test_eval_without_a_test_part(self):
+        result = self.here("train", "--data", "photos", *QUICK, "--out", "runs/untested", "--data.split.test", "0")
+        self.assertEqual(result.code, 0, result.err)
+        result = self.here("eval", "runs/untested", "--json")
+        self.assertEqual(result.code, 0, result.err)
+        self.assertEqual(result.json()["split"], "val")
+        self.assertIn("no test part", result.err)
+        self.refused(self.here("eval", "runs/untested", "--split", "test"), 3, "got test, which is empty")
+
     def test_predict_table_csv_json(self):
         files = ["photos/cat/000.png", "photos/dog"]
         table = self.here("predict", "runs/first", *files)
