@@ -2,6 +2,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
+#include <sstream>
+#include <utility>
 
 #include <ATen/Parallel.h>
 #include <torch/types.h>
@@ -32,17 +35,33 @@ void check_options(const OptimizerOptions& o) {
 
 Optimizer::Optimizer(std::vector<NamedParameter> parameters, const OptimizerOptions& options) : options_(options) {
   check_options(options);
-  ParameterGroup decay{"decay", options.weight_decay, {}, 0};
-  ParameterGroup no_decay{"no_decay", 0, {}, 0};
+  std::map<std::pair<double, bool>, ParameterGroup> groups;  // by factor, largest first; decay first
+  for (const auto& [name, factor] : options.lr_scale) {
+    check(factor > 0 && std::isfinite(factor), "optimizer", "lr_scale must be > 0, got ", factor, " for ", name);
+  }
   for (NamedParameter& p : parameters) {
     if (!p.value.requires_grad()) {
       continue;
     }
-    ParameterGroup& group = decays(p, options) ? decay : no_decay;
+    const bool decay = decays(p, options);
+    const auto scaled = options.lr_scale.find(p.name);
+    const double factor = scaled == options.lr_scale.end() ? 1 : scaled->second;
+    ParameterGroup& group = groups[{-factor, !decay}];
+    if (group.parameters.empty()) {
+      std::ostringstream name;
+      name << (decay ? "decay" : "no_decay");
+      if (factor != 1) {
+        name << ", lr x " << factor;
+      }
+      group.name = name.str();
+      group.weight_decay = decay ? options.weight_decay : 0;
+      group.lr_scale = factor;
+    }
     group.parameters.push_back(p.name);
     group.numbers += p.value.numel();
     Slot slot;
     slot.weight_decay = group.weight_decay;
+    slot.lr_scale = group.lr_scale;
     slot.fast = p.value.device().is_cpu() && p.value.scalar_type() == torch::kFloat && p.value.is_non_overlapping_and_dense();
     const auto zeros = [&] { return torch::zeros_like(p.value, torch::TensorOptions().requires_grad(false), torch::MemoryFormat::Preserve); };
     if (options.name != "sgd" || options.momentum != 0) {
@@ -55,10 +74,8 @@ Optimizer::Optimizer(std::vector<NamedParameter> parameters, const OptimizerOpti
     slots_.push_back(std::move(slot));
   }
   check(!slots_.empty(), "optimizer", "parameters must hold at least one that requires a gradient, got none");
-  for (ParameterGroup* group : {&decay, &no_decay}) {
-    if (!group->parameters.empty()) {
-      groups_.push_back(std::move(*group));
-    }
+  for (auto& [order, group] : groups) {
+    groups_.push_back(std::move(group));
   }
   for (size_t s = 0; s < slots_.size(); ++s) {
     if (slots_[s].fast) {
@@ -153,7 +170,7 @@ void Optimizer::step(double lr, double scale, std::optional<double> momentum) {
       float* first = slot.first.defined() ? slot.first.data_ptr<float>() + c.begin : nullptr;
       if (sgd) {
         SgdStep s;
-        s.lr = static_cast<float>(lr);
+        s.lr = static_cast<float>(lr * slot.lr_scale);
         s.momentum = first == nullptr ? 0.0F : static_cast<float>(mu);
         s.weight_decay = static_cast<float>(slot.weight_decay);
         s.nesterov = options_.nesterov;
@@ -165,18 +182,18 @@ void Optimizer::step(double lr, double scale, std::optional<double> momentum) {
         s.rest2 = static_cast<float>(1 - options_.beta2);
         s.beta2 = static_cast<float>(options_.beta2);
         s.eps = static_cast<float>(options_.eps);
-        s.step_size = static_cast<float>(lr / bc1);
+        s.step_size = static_cast<float>(lr * slot.lr_scale / bc1);
         s.root_bc2 = static_cast<float>(root_bc2);
         const bool decoupled = options_.name == "adamw";
         s.weight_decay = decoupled ? 0.0F : static_cast<float>(slot.weight_decay);
-        s.shrink = decoupled ? static_cast<float>(1 - lr * slot.weight_decay) : 1.0F;
+        s.shrink = decoupled ? static_cast<float>(1 - lr * slot.lr_scale * slot.weight_decay) : 1.0F;
         adam_update(w, g, first, slot.second.data_ptr<float>() + c.begin, n, s, static_cast<float>(scale));
       }
     }
   });
   for (Slot& slot : slots_) {
     if (!slot.fast && slot.parameter.value.grad().defined()) {
-      step_composed(slot, lr, scale, sgd ? mu : beta1);
+      step_composed(slot, lr * slot.lr_scale, scale, sgd ? mu : beta1);
     }
   }
 }

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -22,6 +23,8 @@ struct OptimizerOptions {
   double beta1 = 0.9, beta2 = 0.999, eps = 1e-8;
   /// Names of further parameters without weight decay, such as position embeddings.
   std::vector<std::string> no_decay = {};
+  /// Factors of the learning rate by parameter name, > 0; parameters that are not named take 1.
+  std::map<std::string, double> lr_scale = {};
 };
 
 /// A parameter with its dotted name.
@@ -32,8 +35,9 @@ struct NamedParameter {
 
 /// Parameters that share their options.
 struct ParameterGroup {
-  std::string name;             ///< "decay", "no_decay"
+  std::string name;             ///< "decay", "no_decay", "no_decay, lr x 0.1"
   double weight_decay = 0;
+  double lr_scale = 1;
   std::vector<std::string> parameters;
   int64_t numbers = 0;
 };
@@ -78,7 +82,7 @@ class Optimizer {
   struct Slot {
     NamedParameter parameter;
     torch::Tensor first, second;  // momentum or exp_avg; exp_avg_sq
-    double weight_decay = 0;
+    double weight_decay = 0, lr_scale = 1;
     bool fast = false;
   };
   struct Chunk {

@@ -142,6 +142,31 @@ TEST(Optimizer, BiasesAndNormsDoNotDecay) {
   EXPECT_EQ(optimizer.groups()[1].weight_decay, 0);
 }
 
+TEST(Optimizer, NamedParametersTakeTheirPartOfTheLearningRate) {
+  for (const char* name : {"sgd", "adam", "adamw"}) {
+    for (const torch::Dtype dtype : {torch::kFloat, torch::kDouble}) {  // in one pass, composed
+      torch::Tensor a = torch::linspace(-1, 1, 12).to(dtype).view({3, 4}).requires_grad_(true);
+      torch::Tensor b = a.detach().clone().requires_grad_(true);
+      Optimizer scaled({{"a", a}}, {.name = name, .weight_decay = 0.1, .lr_scale = {{"a", 0.1}}});
+      Optimizer slow({{"b", b}}, {.name = name, .weight_decay = 0.1});
+      for (int step = 0; step < 3; ++step) {
+        a.mutable_grad() = a.detach().cos();
+        b.mutable_grad() = b.detach().cos();
+        scaled.step(0.2);
+        slow.step(0.02);
+      }
+      EXPECT_TRUE(torch::allclose(a, b, 1e-6, 1e-7)) << name;
+    }
+  }
+  std::vector<NamedParameter> all = parameters();
+  const Optimizer optimizer(all, {.lr_scale = {{"conv.bias", 0.1}}});
+  ASSERT_EQ(optimizer.groups().size(), 3U);
+  EXPECT_EQ(optimizer.groups()[2].name, "no_decay, lr x 0.1");
+  EXPECT_EQ(optimizer.groups()[2].lr_scale, 0.1);
+  EXPECT_EQ(optimizer.groups()[2].parameters, std::vector<std::string>{"conv.bias"});
+  EXPECT_THROW(Optimizer(all, {.lr_scale = {{"conv.bias", 0}}}), std::invalid_argument);
+}
+
 TEST(Optimizer, DoubleParametersTakeTheComposedPath) {
   for (const char* name : {"sgd", "adam", "adamw"}) {
     torch::manual_seed(2);

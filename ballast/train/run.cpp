@@ -16,6 +16,7 @@
 #include <ballast/base/version.h>
 #include <ballast/control/budget.h>
 #include <ballast/control/stop_reason.h>
+#include <ballast/init/lsuv.h>
 #include <ballast/models/layer_table.h>
 #include <ballast/models/model.h>
 #include <ballast/train/evaluate_loader.h>
@@ -122,6 +123,7 @@ class Run {
     const RunOptions& o = setup_.options;
     model_ = make_model(setup_.model, setup_.key());
     setup_.model = model_->options();
+    plan_.init = setup_.model.init;
     const bool channels_last = o.train.layout == "channels_last" || (o.train.layout == "auto" && model_->prefers_channels_last());
     layout_ = channels_last ? Layout::hwc : Layout::chw;
     if (!device_.is_cpu()) {
@@ -132,10 +134,34 @@ class Run {
     }
     TrainerOptions t = trainer_options(setup_);
     t.optimizer.no_decay = model_->no_weight_decay();
+    t.optimizer.lr_scale = model_->lr_scale();
     trainer_ = std::make_unique<Trainer>(
         *model_, [this](const torch::Tensor& x) { return model_->forward(x); }, t);
     loader_ = training_loader(setup_, layout_);
     model_->train();
+    if (setup_.model.init == "lsuv") {
+      start_from_data();
+    }
+  }
+
+  // LSUV, on the first training pictures.
+  void start_from_data() {
+    constexpr int64_t kSamples = 128;
+    loader_->start_epoch(0);
+    std::vector<torch::Tensor> parts;
+    int64_t samples = 0;
+    while (samples < kSamples) {
+      const BatchSlot* slot = loader_->next();
+      if (slot == nullptr) {
+        break;
+      }
+      parts.push_back(tensor_batch(*slot).x.clone());
+      samples += parts.back().size(0);
+    }
+    const torch::Tensor x = at::cat(parts).slice(0, 0, kSamples).to(device_);
+    const std::vector<LsuvRow> rows = lsuv(*model_, [this](torch::Tensor in) { return model_->forward(std::move(in)); }, x,
+                                           {.key = setup_.key()});
+    plan_.init = "lsuv on " + std::to_string(x.size(0)) + " pictures: " + lsuv_summary(rows);
   }
 
   std::unique_ptr<Loader> evaluation(Role role) const {
@@ -153,6 +179,7 @@ class Run {
     const WeightsCopy before(*model_);
     TrainerOptions t = trainer_options(setup_);
     t.optimizer.no_decay = model_->no_weight_decay();
+    t.optimizer.lr_scale = model_->lr_scale();
     Trainer probe(*model_, [this](const torch::Tensor& x) { return model_->forward(x); }, t);
     loader_->start_epoch(0);
     double seconds = 0;
@@ -278,6 +305,7 @@ class Run {
     folder_->write("env.json", environment_json(plan_).text(2) + "\n");
     folder_->write("split.csv", setup_.data.split_csv());
     record_->event("start", 0, "process " + std::to_string(getpid()));
+    record_->event("init", 0, plan_.init);
     for (const std::string& text : early_warnings_) {
       record_->event("warning", 0, text);
     }
