@@ -2,6 +2,10 @@
 //
 //   ballast_interop save FOLDER NAME CHANNELS HEIGHT WIDTH CLASSES   a model folder, and in it io.safetensors {x, logits}
 //   ballast_interop logits FOLDER                                    reads x of io.safetensors there, writes logits.safetensors
+//   ballast_interop take FILE FOLDER NAME CHANNELS HEIGHT WIDTH CLASSES
+//                                                                    a new model with the weights of FILE, its input adapted;
+//                                                                    x and logits in FOLDER as above
+//   ballast_interop convert IN OUT                                   weights from one format to another
 
 #include <torch/nn/module.h>
 
@@ -12,8 +16,9 @@
 
 #include <ballast/init/normal.h>
 #include <ballast/init/uniform.h>
+#include <ballast/weights/load_weights.h>
 #include <ballast/weights/model_folder.h>
-#include <ballast/weights/state_dict.h>
+#include <ballast/weights/weights_file.h>
 
 namespace {
 
@@ -63,6 +68,29 @@ int logits(char** args) {
   return 0;
 }
 
+int take(char** args) {
+  const std::string folder = args[1];
+  const auto number = [&](int i) { return std::atoll(args[i]); };
+  const auto model = make_model({.name = args[2],
+                                 .in_channels = number(3),
+                                 .height = number(4),
+                                 .width = number(5),
+                                 .num_classes = number(6)},
+                                Key(3));
+  const LoadReport report = load_weights(*model, open_weights(args[0]).state, {.input = InputPolicy::adapt});
+  std::cout << report.loaded << " loaded, " << report.names(LoadAction::adapted).size() << " adapted\n";
+  model->eval();
+  torch::NoGradGuard no_grad;
+  const torch::Tensor x = read_weights(folder + "/io.safetensors").at("x");
+  write_weights(real_fs(), folder + "/logits.safetensors", {{"logits", model->forward(x)}});
+  return 0;
+}
+
+int convert(char** args) {
+  save_weights_file(real_fs(), args[1], open_weights(args[0]).state);
+  return 0;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -70,10 +98,13 @@ int main(int argc, char** argv) {
     const std::string command = argc > 1 ? argv[1] : "";
     if (command == "save" && argc == 8) return save(argv + 2);
     if (command == "logits" && argc == 3) return logits(argv + 2);
+    if (command == "take" && argc == 9) return take(argv + 2);
+    if (command == "convert" && argc == 4) return convert(argv + 2);
   } catch (const std::exception& e) {
     std::cerr << e.what() << '\n';
     return 1;
   }
-  std::cerr << "ballast_interop save FOLDER NAME CHANNELS HEIGHT WIDTH CLASSES | logits FOLDER\n";
+  std::cerr << "ballast_interop save FOLDER NAME CHANNELS HEIGHT WIDTH CLASSES | logits FOLDER |\n"
+               "take FILE FOLDER NAME CHANNELS HEIGHT WIDTH CLASSES | convert IN OUT\n";
   return 2;
 }

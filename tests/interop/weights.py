@@ -2,6 +2,8 @@
 
     python3 tests/interop/weights.py PATH/ballast_interop
 
+Files of torch.save and torch.jit in ballast, and .pt files of ballast in PyTorch.
+
 Runs itself again with the Python of the peers (BALLAST_PEERS, build/peers; benchmarks/setup makes it). Without it, or
 without one of the packages, it ends with 77 (skipped) and says what is missing.
 """
@@ -134,6 +136,75 @@ def main():
         folder, io = saved("vit_tiny", 3, 224, 224, 1000)
         model = timm.create_model("vit_tiny_patch16_224", checkpoint_path=str(folder / "model.safetensors"))
         check.equal("vit_tiny_patch16_224 in timm", io["logits"], logits(model, io["x"]))
+
+        # Files of torch.save and torch.jit: the ways in which people keep weights.
+        def taken(file, x, name, channels, classes):
+            folder = Path(temporary) / "taken"
+            folder.mkdir(exist_ok=True)
+            st.save_file({"x": x}, folder / "io.safetensors")
+            done = subprocess.run([program, "take", file, folder, name, str(channels), "64", "64", str(classes)],
+                                  capture_output=True, text=True)
+            check.true(f"{Path(file).name} is read", done.returncode == 0, done.stderr)
+            return st.load_file(folder / "logits.safetensors")["logits"] if done.returncode == 0 else torch.zeros(1)
+
+        torch.manual_seed(3)
+        model = torchvision.models.resnet18(num_classes=10)
+        model.train()(torch.randn(8, 3, 64, 64))
+        model.eval()
+        x = torch.randn(3, 3, 64, 64)
+        with torch.no_grad():
+            expected = model(x)
+        state = model.state_dict()
+        zeros = {k: torch.zeros_like(v) for k, v in state.items()}
+        optimizer = torch.optim.AdamW(model.parameters())
+        files = {
+            "plain.pt": state,
+            "parameters.pt": dict(model.named_parameters()) | dict(model.named_buffers()),
+            "checkpoint.pth": {"epoch": 7, "state_dict": state, "optimizer": optimizer.state_dict(), "lr": [0.1, 0.2]},
+            "average.pth": {"state_dict": zeros, "state_dict_ema": state},
+            "parallel.pt": {"model": torch.nn.DataParallel(model).state_dict()},
+            "compiled.pt": {f"_orig_mod.{k}": v for k, v in state.items()},
+            "channels_last.pt": {k: v.to(memory_format=torch.channels_last) if v.dim() == 4 else v for k, v in state.items()},
+            "double.pt": {k: v.double() if v.is_floating_point() else v for k, v in state.items()},
+        }
+        for name, value in files.items():
+            torch.save(value, Path(temporary) / name)
+            check.equal(f"resnet18 of {name}", taken(Path(temporary) / name, x, "resnet18", 3, 10), expected)
+        torch.jit.script(model).save(str(Path(temporary) / "script.ts"))
+        check.equal("resnet18 of script.ts", taken(Path(temporary) / "script.ts", x, "resnet18", 3, 10), expected)
+        torch.jit.trace(model, x).save(str(Path(temporary) / "trace.ts"))
+        check.equal("resnet18 of trace.ts", taken(Path(temporary) / "trace.ts", x, "resnet18", 3, 10), expected)
+        timm_model = timm.create_model("resnet18", num_classes=10).eval()
+        torch.save(timm_model.state_dict(), Path(temporary) / "timm.pth")
+        check.equal("resnet18 of timm.pth", taken(Path(temporary) / "timm.pth", x, "resnet18", 3, 10), logits(timm_model, x))
+
+        # A gray picture in an adapted net gives what it gave the original in three equal channels.
+        gray = torch.randn(3, 1, 64, 64)
+        check.equal("gray pictures in adapted weights", taken(Path(temporary) / "plain.pt", gray, "resnet18", 1, 10),
+                    logits(model, gray.expand(3, 3, 64, 64)))
+        # Four channels, as timm adapts them.
+        four = timm.models.adapt_input_conv(4, timm_model.conv1.weight)
+        timm_four = timm.create_model("resnet18", num_classes=10, in_chans=4).eval()
+        timm_four.load_state_dict({**timm_model.state_dict(), "conv1.weight": four})
+        x4 = torch.randn(3, 4, 64, 64)
+        check.equal("four channels, as timm adapts them", taken(Path(temporary) / "timm.pth", x4, "resnet18", 4, 10),
+                    logits(timm_four, x4))
+
+        # What ballast writes as .pt opens with weights_only=True, bit for bit, tied tensors and strides included.
+        everything = {f"t{i}": torch.arange(6).reshape(2, 3).to(t) for i, t in enumerate(
+            (torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.int32, torch.int16, torch.int8,
+             torch.uint8, torch.bool))}
+        everything |= {"scalar": torch.tensor(2.5), "empty": torch.zeros(0, 3), "transposed": torch.randn(3, 4).t(),
+                       "tied": state["fc.weight"], "tied too": state["fc.weight"]}
+        for what, value in (("a model", state), ("every type", everything)):
+            torch.save(value, Path(temporary) / "in.pt")
+            subprocess.run([program, "convert", Path(temporary) / "in.pt", Path(temporary) / "out.pt"], check=True)
+            for arguments in ({}, {"mmap": True}):
+                back = torch.load(Path(temporary) / "out.pt", weights_only=True, **arguments)
+                check.true(f"{what} from ballast by torch.load(weights_only=True{', mmap' if arguments else ''})",
+                           back.keys() == value.keys() and all(
+                               back[k].dtype == v.dtype and torch.equal(back[k], v) for k, v in value.items()))
+        check.true("torch.load keeps the order of names", list(back) == sorted(back), list(back))
 
     print(f"torch {torch.__version__}, torchvision {torchvision.__version__}, timm {timm.__version__}, "
           f"safetensors {safetensors.__version__}")
