@@ -22,8 +22,8 @@ std::vector<std::string_view> preset_names();
 /// Pipeline text for training.
 ///
 ///   none    the steps of eval_preset
-///   light   pictures with sides up to 64: random_crop(size, padding=size/8, padding_mode=reflect), larger ones:
-///           random_resized_crop(size); then horizontal_flip, except for gray pictures (digits, letters)
+///   light   pictures with sides up to 64: random_crop(size, padding=size/8, padding_mode=reflect), gray ones size/14;
+///           larger ones: random_resized_crop(size); then horizontal_flip, except for gray pictures (digits, letters)
 ///
 /// Errors: std::invalid_argument that names the presets, or if a size is < 1.
 std::string train_preset(std::string_view name, const PresetFacts& facts);

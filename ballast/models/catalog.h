@@ -54,7 +54,7 @@ inline constexpr std::array<ModelRow, 16> kModels = {{
    "CIFAR ResNet of 56 layers, widths 16-32-64"},
   {"resnet110", SizeForm::none, "", "batch", "relu", "resnet", true, {3, 32, 32}, 10, 1'730'714, 253'149'824,
    "CIFAR ResNet of 110 layers, widths 16-32-64"},
-  {"resnet8_wide", SizeForm::none, "", "batch", "relu", "resnet", true, {3, 32, 32}, 10, 308'650, 12'281'088,
+  {"resnet8_wide", SizeForm::none, "", "batch", "relu", "wide_resnet", true, {3, 32, 32}, 10, 308'650, 12'281'088,
    "CIFAR ResNet of 8 layers, widths 32-64-128, stem of stride 2 from 24 px: the default for small pictures"},
   {"resnet", SizeForm::depth, "", "batch", "relu", "resnet", true, {3, 32, 32}, 10, 175'258, 26'657'408,
    "CIFAR ResNet of any depth D = 6n + 2, as resnet:D (counts: resnet:14)"},

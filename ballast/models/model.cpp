@@ -71,7 +71,8 @@ ModelOptions resolve(const ModelOptions& given) {
   if (options.norm == "auto") options.norm = row.norm;
   if (options.act == "auto") options.act = row.act;
   if (options.init == "auto") {
-    options.init = row.init == "resnet" && parse_norm(options.norm).kind == NormKind::none ? "fixup" : row.init;
+    const bool residual = row.init == "resnet" || row.init == "wide_resnet";
+    options.init = residual && parse_norm(options.norm).kind == NormKind::none ? "fixup" : row.init;
   }
   return options;
 }
