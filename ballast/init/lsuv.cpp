@@ -51,9 +51,16 @@ class Modes {
 };
 
 double variance_of(const torch::Tensor& y, LsuvStat stat) {
-  // Shifted by the mean first, so that float32 keeps its digits where the offset is large.
-  const torch::Tensor centred = stat == LsuvStat::across_sample ? y - y.mean(0, /*keepdim=*/true) : y - y.mean();
-  return centred.square_().mean().item<double>();
+  // Shifted by the first sample (number), so that equal samples give exactly 0 and large offsets cost no digits.
+  torch::Tensor d;
+  if (stat == LsuvStat::across_sample) {
+    d = y - y.slice(0, 0, 1);
+    d.sub_(d.mean(0, /*keepdim=*/true));
+  } else {
+    d = y - y.flatten()[0];
+    d.sub_(d.mean());
+  }
+  return d.square_().mean().item<double>();
 }
 
 struct Layer {
@@ -197,7 +204,7 @@ class Lsuv {
       Layer& layer = layers_[found->second];
       todo.erase(found);
       const double v = variance_of(op.outputs[0], o_.stat);
-      check(std::isfinite(v), "lsuv", "layer ", layer.row.name, " must be finite, got ", v);
+      check(std::isfinite(v), "lsuv", "layer ", layer.row.name, " must be finite, got ", std::isnan(v) ? "nan" : "inf");
       on_layer(layer, *use, op.outputs[0], v);
     });
   }

