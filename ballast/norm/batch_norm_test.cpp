@@ -45,8 +45,8 @@ TEST(BatchNorm, WithoutMomentumRunningStatisticsAreThePlainMean) {
   for (int i = 0; i < 3; ++i) {
     const Tensor x = draw({4, 3, 5}, i);
     norm->forward(x);
-    means += x.mean({0, 2}) / 3;
-    vars += x.var({0, 2}, true) / 3;
+    means += x.mean(at::IntArrayRef({0, 2})) / 3;
+    vars += x.var(at::IntArrayRef({0, 2}), true) / 3;
   }
   EXPECT_TRUE(torch::allclose(norm->running_mean.to(torch::kDouble), means, 1e-6, 1e-7));
   EXPECT_TRUE(torch::allclose(norm->running_var.to(torch::kDouble), vars, 1e-6, 1e-7));
