@@ -1,19 +1,14 @@
-#include <algorithm>
-#include <bit>
 #include <charconv>
-#include <cmath>
-#include <cstring>
 #include <filesystem>
-#include <optional>
 
 #include <ballast/base/check.h>
-#include <ballast/io/safetensors.h>
+#include <ballast/io/pt_file.h>
 #include <ballast/models/catalog.h>
-#include <ballast/report/table.h>
 
 #include "command.h"
 #include "requests.h"
 #include "torch_side.h"
+#include "weights_table.h"
 
 namespace ballast::cli {
 namespace {
@@ -60,6 +55,12 @@ void describe(Visitor& visit, InspectFlags& o) {
   visit("seed", o.seed, {.help = "decides the initial values", .flags = "--seed"});
 }
 
+/// A word that means a file, though none is there.
+bool is_weights_name(const std::filesystem::path& path) {
+  const std::string end = path.extension().string();
+  return end == ".safetensors" || end == ".pt" || end == ".pth" || end == ".bin" || end == ".ts";
+}
+
 /// The weights file of a run, of a model folder, or the file itself.
 std::filesystem::path weights_of(const std::filesystem::path& path) {
   std::error_code error;
@@ -74,118 +75,29 @@ std::filesystem::path weights_of(const std::filesystem::path& path) {
   throw DataError(path.string() + ": neither a run nor a model folder: there is no model.safetensors in it");
 }
 
-/// Smallest, largest, mean and standard deviation of a tensor's values; the number that are not finite.
-struct Statistics {
-  double min = 0, max = 0, mean = 0, deviation = 0;
-  int64_t nonfinite = 0;
-};
-
-double half_to_double(uint16_t bits) {
-  const int exponent = (bits >> 10) & 31;
-  const double fraction = bits & 1023;
-  const double value = exponent == 0 ? std::ldexp(fraction, -24)
-      : exponent < 31                ? std::ldexp(1024 + fraction, exponent - 25)
-      : fraction == 0                ? HUGE_VAL
-                                     : std::nan("");
-  return (bits & 0x8000) != 0 ? -value : value;
-}
-
-/// Nothing for types without an ordinary value.
-std::optional<Statistics> statistics(SafetensorsDType type, std::span<const std::byte> bytes) {
-  const auto over = [&](auto sample, const auto& convert) {
-    using T = decltype(sample);
-    Statistics s;
-    s.min = HUGE_VAL;
-    s.max = -HUGE_VAL;
-    const size_t n = bytes.size() / sizeof(T);
-    double sum = 0, squares = 0;
-    for (int pass = 0; pass < 2; ++pass) {
-      for (size_t i = 0; i < n; ++i) {
-        T raw;
-        std::memcpy(&raw, bytes.data() + i * sizeof(T), sizeof(T));
-        const double x = convert(raw);
-        if (!std::isfinite(x)) {
-          s.nonfinite += pass == 0;
-        } else if (pass == 0) {
-          sum += x;
-          s.min = std::min(s.min, x);
-          s.max = std::max(s.max, x);
-        } else {
-          squares += (x - s.mean) * (x - s.mean);
-        }
-      }
-      const double finite = static_cast<double>(n) - static_cast<double>(s.nonfinite);
-      s.mean = finite > 0 ? sum / finite : 0;
-      s.deviation = finite > 0 ? std::sqrt(squares / finite) : 0;
-    }
-    if (s.min > s.max) {
-      s.min = s.max = 0;
-    }
-    return s;
-  };
-  const auto plain = [](auto x) { return static_cast<double>(x); };
-  switch (type) {
-    case SafetensorsDType::f32: return over(float{}, plain);
-    case SafetensorsDType::f64: return over(double{}, plain);
-    case SafetensorsDType::f16: return over(uint16_t{}, half_to_double);
-    case SafetensorsDType::bf16:
-      return over(uint16_t{}, [](uint16_t x) { return static_cast<double>(std::bit_cast<float>(uint32_t{x} << 16)); });
-    case SafetensorsDType::i64: return over(int64_t{}, plain);
-    case SafetensorsDType::i32: return over(int32_t{}, plain);
-    case SafetensorsDType::i16: return over(int16_t{}, plain);
-    case SafetensorsDType::i8: return over(int8_t{}, plain);
-    case SafetensorsDType::u8:
-    case SafetensorsDType::boolean: return over(uint8_t{}, plain);
-    default: return std::nullopt;
+int inspect_weights(const Session& session, const InspectRequest& request, const std::filesystem::path& path) {
+  const WeightsKind kind = weights_kind(path);
+  std::vector<ShownTensor> tensors;
+  if (kind == WeightsKind::torchscript) {
+    return load_torch_side(0).inspect(session, request);
   }
-}
-
-std::string shape_text(const std::vector<int64_t>& shape) {
-  std::string out = "(";
-  for (const int64_t size : shape) {
-    out += (out.size() > 1 ? ", " : "") + std::to_string(size);
-  }
-  return out + ")";
-}
-
-int inspect_weights(const Session& session, const std::filesystem::path& path) {
-  using nlohmann::ordered_json;
-  const SafetensorsFile file = SafetensorsFile::open(path);
-  Table table({{"tensor", Table::Align::left}, {"type", Table::Align::left}, {"shape", Table::Align::left},
-               {"numbers", Table::Align::right}, {"mean", Table::Align::right}, {"std", Table::Align::right},
-               {"min", Table::Align::right}, {"max", Table::Align::right}, {"not finite", Table::Align::right}});
-  std::vector<SafetensorsEntry> entries = file.entries();
-  std::sort(entries.begin(), entries.end(), [](const auto& a, const auto& b) { return a.name < b.name; });
-  ordered_json tensors = ordered_json::array();
-  int64_t total = 0, nonfinite = 0;
-  for (const SafetensorsEntry& entry : entries) {
-    int64_t numbers = 1;
-    for (const int64_t size : entry.shape) {
-      numbers *= size;
+  if (kind == WeightsKind::safetensors) {
+    const SafetensorsFile file = SafetensorsFile::open(path);
+    for (const SafetensorsEntry& entry : file.entries()) {
+      tensors.push_back({entry.name, entry.dtype, entry.shape, [&file, &entry] { return file.bytes(entry); }});
     }
-    total += numbers;
-    const std::string type(safetensors_dtype_name(entry.dtype));
-    const std::optional<Statistics> s = statistics(entry.dtype, file.bytes(entry));
-    std::vector<std::string> cells = {entry.name, type, shape_text(entry.shape), format_count(numbers)};
-    ordered_json one = {{"name", entry.name}, {"dtype", type}, {"shape", entry.shape}, {"numbers", numbers}};
-    if (s) {
-      nonfinite += s->nonfinite;
-      cells.insert(cells.end(), {format_significant(s->mean, 4), format_significant(s->deviation, 4),
-                                 format_significant(s->min, 4), format_significant(s->max, 4), format_count(s->nonfinite)});
-      one.update({{"mean", s->mean}, {"std", s->deviation}, {"min", s->min}, {"max", s->max}, {"nonfinite", s->nonfinite}});
-    }
-    table.row(cells);
-    tensors.push_back(one);
+    return show_weights(session, {.path = path, .kind = "safetensors", .metadata = file.metadata()}, std::move(tensors));
   }
-  std::string text = path.string() + ": " + format_count(static_cast<int64_t>(entries.size())) + " tensors, " +
-      format_count(total) + " numbers" + (nonfinite > 0 ? ", " + format_count(nonfinite) + " not finite" : "") + "\n";
-  for (const auto& [key, value] : file.metadata()) {
-    text += "  " + printable(key) + " = " + printable(value) + "\n";
+  const PtFile file = PtFile::open(path);  // refuses a bare pickle, with the remedy
+  std::vector<std::byte> bytes;
+  for (const PtEntry& entry : file.entries()) {
+    tensors.push_back({entry.name, entry.dtype, entry.shape, [&file, &entry, &bytes] {
+                         bytes = file.bytes(entry);
+                         return std::span<const std::byte>(bytes);
+                       }});
   }
-  session.print(text + "\n" + table.text());
-  session.document({{"file", path.string()}, {"tensors", tensors}, {"numbers", total}, {"nonfinite", nonfinite},
-                    {"metadata", file.metadata()}});
-  return kDone;
+  return show_weights(session, {.path = path, .kind = "pt", .wrapper = file.wrapper(), .skipped = file.skipped()},
+                      std::move(tensors));
 }
 
 class InspectCommand : public Command {
@@ -196,14 +108,19 @@ class InspectCommand : public Command {
         .name = "inspect",
         .summary = "layers of a model; tensors and statistics of a weights file",
         .operands = "MODEL|PATH",
-        .about = "A model's name gives its layers with output shapes, parameters and multiply-adds. A run, a model "
-                 "folder or a .safetensors file gives its tensors with shape and statistics, without running anything.",
+        .about = "A model's name gives its layers with output shapes, parameters and multiply-adds.\n"
+                 "\n"
+                 "A run, a model folder or a file of weights gives its tensors with type, shape and statistics. Files are told "
+                 "by their content: .safetensors, .pt of torch.save (of a checkpoint the state dict inside, an average "
+                 "before the raw weights), TorchScript. Nothing in a .pt file is run: one that holds more than tensors is "
+                 "refused, naming what it would have called.",
         .examples =
             {
                 {"a layer table", "ballast inspect resnet18 --input 3x224x224"},
                 {"a deep plain net with a norm", "ballast inspect plain_cnn:30 --norm batch"},
                 {"a trained model", "ballast inspect runs/photos-resnet18-1"},
                 {"any safetensors file", "ballast inspect model.safetensors --json"},
+                {"a checkpoint of PyTorch", "ballast inspect checkpoint.pth"},
             },
     };
   }
@@ -219,9 +136,10 @@ class InspectCommand : public Command {
     std::error_code error;
     const std::filesystem::path path(request.target);
     if (std::filesystem::exists(path, error)) {
-      return inspect_weights(session, weights_of(path));
+      request.file = true;
+      return inspect_weights(session, request, weights_of(path));
     }
-    if (request.target.find('/') != std::string::npos || path.extension() == ".safetensors") {
+    if (request.target.find('/') != std::string::npos || is_weights_name(path)) {
       throw DataError(request.target + ": no such run, model folder or weights file");
     }
     parse_model_name(request.target);

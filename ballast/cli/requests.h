@@ -33,11 +33,23 @@ struct PredictRequest {
 };
 
 struct InspectRequest {
-  std::string target;             ///< a model's name, a run, a model folder, a .safetensors file
+  std::string target;             ///< a model's name, a run, a model folder, a file of weights
   std::vector<int64_t> input;     ///< channels, height, width; empty: the model's own
   int64_t classes = 0;            ///< 0: the model's own
   std::string norm = "auto", init = "auto", act = "auto";
   uint64_t seed = 0;
+  bool file = false;              ///< target is a file of weights
+};
+
+struct ConvertRequest {
+  std::filesystem::path in, out;
+  std::string half;               ///< "", f16, bf16
+  std::string strip_prefix;       ///< "", auto or a text
+  bool overwrite = false;
+};
+
+struct CompareRequest {
+  std::filesystem::path a, b;
 };
 
 struct ReportRequest {

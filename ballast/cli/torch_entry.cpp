@@ -12,6 +12,8 @@ struct Side final : TorchSide {
   int eval(const Session& s, const EvalRequest& r) override { return eval_with_torch(s, r); }
   int predict(const Session& s, const PredictRequest& r) override { return predict_with_torch(s, r); }
   int inspect(const Session& s, const InspectRequest& r) override { return inspect_with_torch(s, r); }
+  int convert(const Session& s, const ConvertRequest& r) override { return convert_with_torch(s, r); }
+  int compare(const Session& s, const CompareRequest& r) override { return compare_with_torch(s, r); }
   int report(const Session& s, const ReportRequest& r) override { return report_with_torch(s, r); }
   int doctor(const Session& s, const DoctorRequest& r) override { return doctor_with_torch(s, r); }
   int bench(const Session& s, const BenchRequest& r) override { return bench_with_torch(s, r); }

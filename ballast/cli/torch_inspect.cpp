@@ -5,11 +5,31 @@
 #include <ballast/models/model.h>
 #include <ballast/models/catalog.h>
 #include <ballast/report/table.h>
+#include <ballast/weights/tensor_bytes.h>
+#include <ballast/weights/weights_file.h>
+
+#include "weights_table.h"
 
 namespace ballast::cli {
+namespace {
+
+int inspect_file(const Session& session, const std::filesystem::path& path) {
+  const WeightsFile file = open_weights(path);
+  const detail::StateBytes state = detail::bytes_of_state(file.state);
+  std::vector<ShownTensor> tensors;
+  for (const SafetensorsTensor& t : state.tensors) {
+    tensors.push_back({t.name, t.dtype, t.shape, [&t] { return t.bytes; }});
+  }
+  return show_weights(session, {.path = file.path, .kind = std::string(weights_kind_name(file.kind))}, std::move(tensors));
+}
+
+}  // namespace
 
 int inspect_with_torch(const Session& session, const InspectRequest& request) {
   using nlohmann::ordered_json;
+  if (request.file) {
+    return inspect_file(session, request.target);
+  }
   ModelOptions options;
   options.name = request.target;
   const ModelRow& row = *parse_model_name(request.target).row;

@@ -74,11 +74,15 @@ std::string plan_text(const RunPlan& p) {
   if (p.label_smoothing > 0) {
     train += ", label smoothing " + format_significant(p.label_smoothing, 3);
   }
+  std::string start;
+  for (const std::string& text : start_lines(p.start)) {
+    start += line(start.empty() ? "start" : "", text);
+  }
   std::string out = "plan\n" + line("data", data) +
       line("model", p.model + " at " + std::to_string(p.width) + " x " + std::to_string(p.height) + " px: " +
                         si(static_cast<double>(p.parameters)) + " parameters, " +
                         si(static_cast<double>(p.multiply_adds)) + " multiply-adds a picture") +
-      line("augment", p.train_pipeline) + line("train", train) + line("best by", p.monitor) +
+      start + line("augment", p.train_pipeline) + line("train", train) + line("best by", p.monitor) +
       line("machine", p.device + ", " + std::to_string(p.threads) + (p.threads == 1 ? " thread, " : " threads, ") + p.layout +
                           ", seed " + std::to_string(p.seed) + ", fingerprint " + p.fingerprint);
   if (p.seconds_estimate > 0) {
@@ -95,7 +99,7 @@ std::string plan_text(const RunPlan& p) {
 }
 
 nlohmann::ordered_json plan_json(const RunPlan& p) {
-  return {{"data", p.data_name}, {"format", p.data_format}, {"train_images", p.train_images}, {"val_images", p.val_images},
+  nlohmann::ordered_json plan = {{"data", p.data_name}, {"format", p.data_format}, {"train_images", p.train_images}, {"val_images", p.val_images},
           {"test_images", p.test_images}, {"classes", p.classes}, {"channels", p.channels}, {"model", p.model},
           {"height", p.height}, {"width", p.width}, {"parameters", p.parameters}, {"multiply_adds", p.multiply_adds},
           {"train_pipeline", p.train_pipeline}, {"eval_pipeline", p.eval_pipeline}, {"epochs", p.epochs},
@@ -105,6 +109,8 @@ nlohmann::ordered_json plan_json(const RunPlan& p) {
           {"device", p.device}, {"layout", p.layout}, {"threads", p.threads}, {"workers", p.workers}, {"seed", p.seed},
           {"fingerprint", p.fingerprint}, {"images_per_second", p.images_per_second},
           {"seconds_estimate", p.seconds_estimate}};
+  plan["start"] = nlohmann::ordered_json::parse(start_json(p.start).text());
+  return plan;
 }
 
 void TerminalEvents::on_plan(const RunPlan& plan) {

@@ -15,6 +15,8 @@ struct TrainRequest;
 struct EvalRequest;
 struct PredictRequest;
 struct InspectRequest;
+struct ConvertRequest;
+struct CompareRequest;
 struct ReportRequest;
 struct DoctorRequest;
 struct BenchRequest;
@@ -27,6 +29,8 @@ struct TorchSide {
   virtual int eval(const Session& session, const EvalRequest& request) = 0;
   virtual int predict(const Session& session, const PredictRequest& request) = 0;
   virtual int inspect(const Session& session, const InspectRequest& request) = 0;
+  virtual int convert(const Session& session, const ConvertRequest& request) = 0;
+  virtual int compare(const Session& session, const CompareRequest& request) = 0;
   virtual int report(const Session& session, const ReportRequest& request) = 0;
   virtual int doctor(const Session& session, const DoctorRequest& request) = 0;
   virtual int bench(const Session& session, const BenchRequest& request) = 0;

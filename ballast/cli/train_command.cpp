@@ -51,6 +51,9 @@ class TrainCommand : public Command {
                 {"at most half an hour", "ballast train --data photos/ --max-time 30m"},
                 {"another model and length", "ballast train --data photos/ --model resnet18 --epochs 40 --image-size 160"},
                 {"stop when validation no longer improves", "ballast train --patience 5 --epochs 100"},
+                {"start from weights of PyTorch, keep the first layers",
+                 "ballast train --data photos/ --model resnet18 --pretrained resnet18.pth --normalize imagenet --lr 0.01 "
+                 "--freeze 'conv1.*,bn1.*,layer1.*'"},
                 {"the plan only", "ballast train --data photos/ --dry-run"},
                 {"a recipe, with one value changed", "ballast train --config recipe.toml --lr 0.05"},
             },

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 
 #include <ATen/Parallel.h>
 #include <torch/types.h>
@@ -28,21 +29,62 @@ void check_options(const OptimizerOptions& o) {
   check(o.eps > 0, "optimizer", "eps must be > 0, got ", o.eps);
 }
 
+// Decay for those of more than one dimension.
+std::vector<ParamGroup> default_groups(const std::vector<NamedParameter>& parameters, const OptimizerOptions& options) {
+  ParamGroup decay, no_decay;
+  decay.name = "decay";
+  decay.weight_decay = options.weight_decay;
+  no_decay.name = "no_decay";
+  for (const NamedParameter& p : parameters) {
+    if (p.value.requires_grad()) {
+      ParamGroup& group = decays(p, options) ? decay : no_decay;
+      group.parameters.push_back(p.name);
+      group.numbers += p.value.numel();
+    }
+  }
+  std::vector<ParamGroup> groups;
+  for (ParamGroup* group : {&decay, &no_decay}) {
+    if (!group->parameters.empty()) {
+      groups.push_back(std::move(*group));
+    }
+  }
+  return groups;
+}
+
+std::map<std::string, const ParamGroup*> group_of_each(const std::vector<NamedParameter>& parameters,
+                                                       const std::vector<ParamGroup>& groups) {
+  std::map<std::string, bool> trains;
+  for (const NamedParameter& p : parameters) {
+    trains[p.name] = p.value.requires_grad();
+  }
+  std::map<std::string, const ParamGroup*> found;
+  for (const ParamGroup& group : groups) {
+    check(group.lr_scale >= 0 && group.weight_decay >= 0, "optimizer", "a group's lr_scale and weight_decay must be >= 0, got ",
+          group.lr_scale, " and ", group.weight_decay);
+    for (const std::string& name : group.parameters) {
+      const auto known = trains.find(name);
+      check(known != trains.end() && known->second, "optimizer", "a group must name parameters that require a gradient, got ",
+            name);
+      check(found.emplace(name, &group).second, "optimizer", "a parameter must be in one group, got ", name, " in two");
+    }
+  }
+  return found;
+}
+
 }  // namespace
 
 Optimizer::Optimizer(std::vector<NamedParameter> parameters, const OptimizerOptions& options) : options_(options) {
   check_options(options);
-  ParameterGroup decay{"decay", options.weight_decay, {}, 0};
-  ParameterGroup no_decay{"no_decay", 0, {}, 0};
+  groups_ = options.groups.empty() ? default_groups(parameters, options) : options.groups;
+  const auto by_name = group_of_each(parameters, groups_);
   for (NamedParameter& p : parameters) {
-    if (!p.value.requires_grad()) {
+    const auto found = by_name.find(p.name);
+    if (found == by_name.end()) {
       continue;
     }
-    ParameterGroup& group = decays(p, options) ? decay : no_decay;
-    group.parameters.push_back(p.name);
-    group.numbers += p.value.numel();
     Slot slot;
-    slot.weight_decay = group.weight_decay;
+    slot.weight_decay = found->second->weight_decay;
+    slot.lr_scale = found->second->lr_scale;
     slot.fast = p.value.device().is_cpu() && p.value.scalar_type() == torch::kFloat && p.value.is_non_overlapping_and_dense();
     const auto zeros = [&] { return torch::zeros_like(p.value, torch::TensorOptions().requires_grad(false), torch::MemoryFormat::Preserve); };
     if (options.name != "sgd" || options.momentum != 0) {
@@ -55,11 +97,6 @@ Optimizer::Optimizer(std::vector<NamedParameter> parameters, const OptimizerOpti
     slots_.push_back(std::move(slot));
   }
   check(!slots_.empty(), "optimizer", "parameters must hold at least one that requires a gradient, got none");
-  for (ParameterGroup* group : {&decay, &no_decay}) {
-    if (!group->parameters.empty()) {
-      groups_.push_back(std::move(*group));
-    }
-  }
   for (size_t s = 0; s < slots_.size(); ++s) {
     if (slots_[s].fast) {
       const int64_t n = slots_[s].parameter.value.numel();
@@ -147,13 +184,14 @@ void Optimizer::step(double lr, double scale, std::optional<double> momentum) {
       if (!gradients[c.slot].defined()) {
         continue;
       }
+      const double own_lr = lr * slot.lr_scale;
       float* w = slot.parameter.value.data_ptr<float>() + c.begin;
       const float* g = gradients[c.slot].data_ptr<float>() + c.begin;
       const auto n = static_cast<size_t>(c.size);
       float* first = slot.first.defined() ? slot.first.data_ptr<float>() + c.begin : nullptr;
       if (sgd) {
         SgdStep s;
-        s.lr = static_cast<float>(lr);
+        s.lr = static_cast<float>(own_lr);
         s.momentum = first == nullptr ? 0.0F : static_cast<float>(mu);
         s.weight_decay = static_cast<float>(slot.weight_decay);
         s.nesterov = options_.nesterov;
@@ -165,18 +203,18 @@ void Optimizer::step(double lr, double scale, std::optional<double> momentum) {
         s.rest2 = static_cast<float>(1 - options_.beta2);
         s.beta2 = static_cast<float>(options_.beta2);
         s.eps = static_cast<float>(options_.eps);
-        s.step_size = static_cast<float>(lr / bc1);
+        s.step_size = static_cast<float>(own_lr / bc1);
         s.root_bc2 = static_cast<float>(root_bc2);
         const bool decoupled = options_.name == "adamw";
         s.weight_decay = decoupled ? 0.0F : static_cast<float>(slot.weight_decay);
-        s.shrink = decoupled ? static_cast<float>(1 - lr * slot.weight_decay) : 1.0F;
+        s.shrink = decoupled ? static_cast<float>(1 - own_lr * slot.weight_decay) : 1.0F;
         adam_update(w, g, first, slot.second.data_ptr<float>() + c.begin, n, s, static_cast<float>(scale));
       }
     }
   });
   for (Slot& slot : slots_) {
     if (!slot.fast && slot.parameter.value.grad().defined()) {
-      step_composed(slot, lr, scale, sgd ? mu : beta1);
+      step_composed(slot, lr * slot.lr_scale, scale, sgd ? mu : beta1);
     }
   }
 }

@@ -7,6 +7,8 @@
 
 #include <torch/types.h>
 
+#include <ballast/weights/param_groups.h>
+
 namespace ballast {
 
 /// Options of Optimizer.
@@ -22,20 +24,15 @@ struct OptimizerOptions {
   double beta1 = 0.9, beta2 = 0.999, eps = 1e-8;
   /// Names of further parameters without weight decay, such as position embeddings.
   std::vector<std::string> no_decay = {};
+  /// Of param_groups(): learning rate (lr_scale) and weight decay of each parameter, in place of the two groups below.
+  /// Parameters that no group names are left alone.
+  std::vector<ParamGroup> groups = {};
 };
 
 /// A parameter with its dotted name.
 struct NamedParameter {
   std::string name;
   torch::Tensor value;
-};
-
-/// Parameters that share their options.
-struct ParameterGroup {
-  std::string name;             ///< "decay", "no_decay"
-  double weight_decay = 0;
-  std::vector<std::string> parameters;
-  int64_t numbers = 0;
 };
 
 /// SGD, Adam and AdamW as PyTorch defines them, in one pass over memory.
@@ -45,13 +42,13 @@ struct ParameterGroup {
 ///   adamw   w *= 1 - lr*wd, then adam with wd = 0                                      (arXiv:1711.05101)
 ///
 /// Groups   no weight decay for tensors of at most one dimension (biases, norms) and those named in no_decay; the others
-///          decay.
+///          decay. Or those given: lr of a parameter is step()'s times its group's lr_scale.
 /// Bits     do not depend on the number of threads. 100 steps agree with torch::optim to 1e-6.
 /// State    tensors of the parameters' shapes and strides, named <kind>.<parameter>: momentum; exp_avg, exp_avg_sq.
 /// Memory   parameters float32 and dense (contiguous or channels_last) on the CPU; elsewhere, and for other types,
 ///          LibTorch's operations are composed.
 /// Errors   std::invalid_argument: `[optimizer] name must be sgd, adam or adamw, got lamb`, values out of range, no
-///          parameters.
+///          parameters; a group that names a parameter which is not there or frozen, or one twice.
 class Optimizer {
  public:
   Optimizer(std::vector<NamedParameter> parameters, const OptimizerOptions& options);
@@ -70,7 +67,7 @@ class Optimizer {
   void zero_grad();
 
   int64_t steps() const { return steps_; }
-  const std::vector<ParameterGroup>& groups() const { return groups_; }
+  const std::vector<ParamGroup>& groups() const { return groups_; }
   /// State tensors by name, for saving; they change with the next step.
   std::vector<NamedParameter> state() const;
 
@@ -78,7 +75,7 @@ class Optimizer {
   struct Slot {
     NamedParameter parameter;
     torch::Tensor first, second;  // momentum or exp_avg; exp_avg_sq
-    double weight_decay = 0;
+    double weight_decay = 0, lr_scale = 1;
     bool fast = false;
   };
   struct Chunk {
@@ -91,7 +88,7 @@ class Optimizer {
   OptimizerOptions options_;
   std::vector<Slot> slots_;
   std::vector<Chunk> chunks_;
-  std::vector<ParameterGroup> groups_;
+  std::vector<ParamGroup> groups_;
   int64_t steps_ = 0;
 };
 

@@ -18,9 +18,11 @@
 #include <ballast/control/stop_reason.h>
 #include <ballast/models/layer_table.h>
 #include <ballast/models/model.h>
+#include <ballast/report/table.h>
 #include <ballast/train/evaluate_loader.h>
 #include <ballast/train/machine.h>
 #include <ballast/train/metrics.h>
+#include <ballast/train/pretrained.h>
 #include <ballast/train/run_folder.h>
 #include <ballast/train/run_report.h>
 #include <ballast/train/run_rows.h>
@@ -28,6 +30,8 @@
 #include <ballast/train/saved_model.h>
 #include <ballast/train/tensor_batch.h>
 #include <ballast/train/trainer.h>
+#include <ballast/weights/freeze.h>
+#include <ballast/weights/param_groups.h>
 
 namespace ballast {
 namespace {
@@ -122,6 +126,11 @@ class Run {
     const RunOptions& o = setup_.options;
     model_ = make_model(setup_.model, setup_.key());
     setup_.model = model_->options();
+    load_pretrained(*model_, o, setup_.key(), plan_.start);
+    frozen_ = freeze(*model_, o.train.freeze);
+    note_frozen(frozen_, plan_.start);
+    groups_ = run_groups(*model_, o);
+    note_groups(groups_, plan_.start);
     const bool channels_last = o.train.layout == "channels_last" || (o.train.layout == "auto" && model_->prefers_channels_last());
     layout_ = channels_last ? Layout::hwc : Layout::chw;
     if (!device_.is_cpu()) {
@@ -131,11 +140,16 @@ class Run {
       to_channels_last(*model_);
     }
     TrainerOptions t = trainer_options(setup_);
-    t.optimizer.no_decay = model_->no_weight_decay();
+    t.optimizer.groups = groups_;
     trainer_ = std::make_unique<Trainer>(
         *model_, [this](const torch::Tensor& x) { return model_->forward(x); }, t);
     loader_ = training_loader(setup_, layout_);
+    training_mode();
+  }
+
+  void training_mode() {
     model_->train();
+    keep_frozen(*model_, frozen_);
   }
 
   std::unique_ptr<Loader> evaluation(Role role) const {
@@ -152,7 +166,7 @@ class Run {
     events_.on_phase("measuring");
     const WeightsCopy before(*model_);
     TrainerOptions t = trainer_options(setup_);
-    t.optimizer.no_decay = model_->no_weight_decay();
+    t.optimizer.groups = groups_;
     Trainer probe(*model_, [this](const torch::Tensor& x) { return model_->forward(x); }, t);
     loader_->start_epoch(0);
     double seconds = 0;
@@ -226,6 +240,9 @@ class Run {
     p.seed = o.run.seed;
     p.fingerprint = fingerprint(o.math.level, p.layout, p.device);
     p.hints = setup_.hints;
+    if (!o.model.pretrained.empty() && o.origins.count("optim.lr") && o.origins.at("optim.lr").starts_with("auto")) {
+      p.hints.push_back("pre-trained weights often want a smaller rate: --lr " + format_significant(p.lr / 10, 2));
+    }
     measure(p);
     p.workers = loader_->workers();
     events_.on_plan(p);
@@ -277,6 +294,9 @@ class Run {
     folder_->write("config.toml", config_text(o));
     folder_->write("env.json", environment_json(plan_).text(2) + "\n");
     folder_->write("split.csv", setup_.data.split_csv());
+    if (!plan_.start.path.empty()) {
+      folder_->write("pretrained.json", start_json(plan_.start).text(2) + "\n");
+    }
     record_->event("start", 0, "process " + std::to_string(getpid()));
     for (const std::string& text : early_warnings_) {
       record_->event("warning", 0, text);
@@ -544,6 +564,7 @@ class Run {
     }
     const double begin = seconds_now();
     PredictionTable table = evaluate_loader(*model_, *val_, evaluate_options());
+    training_mode();
     const Metrics metrics = compute_metrics(table);
     const double value = metrics.value(setup_.monitor);
     CheckValue check_value;
@@ -800,6 +821,8 @@ class Run {
   RunSetup setup_;
   std::shared_ptr<Model> model_;
   Layout layout_ = Layout::chw;
+  FreezeReport frozen_;
+  std::vector<ParamGroup> groups_;
   std::unique_ptr<Trainer> trainer_;
   std::unique_ptr<Loader> loader_, val_;
   RunPlan plan_;

@@ -8,6 +8,8 @@
 #include <utility>
 #include <vector>
 
+#include <ballast/train/pretrained.h>
+
 namespace ballast {
 
 struct RunOptions;
@@ -43,6 +45,8 @@ struct RunPlan {
   double seconds_estimate = 0;             ///< of the whole run, checks included
   /// How to get more or less of what was chosen: "more: --epochs 60, --model resnet34, --image-size 224".
   std::vector<std::string> hints;
+  /// Pre-trained weights, frozen parts, groups of parameters.
+  StartPlan start;
   /// "batch 128 = 2 x 64"
   std::string batch_text;
 };

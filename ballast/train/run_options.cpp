@@ -65,6 +65,15 @@ std::string check_norm(const std::string& text) { return check_name(text, parse_
 std::string check_init(const std::string& text) { return check_name(text, parse_init); }
 std::string check_act(const std::string& text) { return check_name(text, parse_act); }
 
+std::string check_group(const std::string& text) {
+  try {
+    parse_group_text(text);
+    return "";
+  } catch (const std::invalid_argument& error) {
+    return error.what();
+  }
+}
+
 std::string check_milestone(const std::string& text) {
   try {
     if (!Duration::parse(text, epochs).is_time()) {
@@ -76,6 +85,41 @@ std::string check_milestone(const std::string& text) {
 }
 
 }  // namespace
+
+GroupText parse_group_text(const std::string& text) {
+  GroupText group;
+  const auto wrong = [&] {
+    throw std::invalid_argument("must be GLOB:lr_scale=X:weight_decay=X with numbers >= 0 (either part may miss), got \"" +
+                                text + "\"");
+  };
+  size_t begin = text.find(':');
+  group.match = text.substr(0, begin);
+  if (group.match.empty() || begin == std::string::npos) {
+    wrong();
+  }
+  while (begin != std::string::npos) {
+    const size_t end = text.find(':', begin + 1);
+    const std::string part = text.substr(begin + 1, end == std::string::npos ? end : end - begin - 1);
+    const size_t equal = part.find('=');
+    const std::string key = part.substr(0, equal);
+    double value = 0;
+    if (equal == std::string::npos || (key != "lr_scale" && key != "weight_decay")) {
+      wrong();
+    }
+    const char* last = part.data() + part.size();
+    const auto [stop, error] = std::from_chars(part.data() + equal + 1, last, value);
+    if (error != std::errc() || stop != last || !std::isfinite(value) || value < 0) {
+      wrong();
+    }
+    if (key == "lr_scale") {
+      group.lr_scale = value;
+    } else {
+      group.weight_decay = value;
+    }
+    begin = end;
+  }
+  return group;
+}
 
 template <class Visitor>
 void describe(Visitor& visit, RunSection& o) {
@@ -100,6 +144,15 @@ void describe(Visitor& visit, ModelSection& o) {
   visit("norm", o.norm, {.help = "normalization from `ballast list norm`", .flags = "--norm", .value_name = "NAME", .check = check_norm});
   visit("init", o.init, {.help = "initial values from `ballast list init`", .flags = "--init", .value_name = "NAME", .check = check_init});
   visit("act", o.act, {.help = "activation: relu, gelu, silu, ...", .flags = "--act", .value_name = "NAME", .check = check_act});
+  visit("pretrained", o.pretrained, {.help = "start from these weights: .safetensors, .pt, TorchScript, a run or a model folder; "
+                                             "another number of classes or channels is adapted",
+                                     .flags = "--pretrained", .value_name = "FILE"});
+  visit("pretrained_head", o.pretrained_head, {.help = "the classifier of pre-trained weights; auto: drawn anew where the number "
+                                                       "of classes differs; reset: always, for other classes of the same number",
+                                               .flags = "--pretrained-head", .choices = "auto reset"});
+  visit("pretrained_partial", o.pretrained_partial, {.help = "take from the pre-trained weights what has a name of the model, "
+                                                             "leave the rest as drawn",
+                                                     .flags = "--pretrained-partial"});
 }
 
 template <class Visitor>
@@ -146,6 +199,9 @@ void describe(Visitor& visit, TrainSection& o) {
                          .check = check_clip});
   visit("layout", o.layout, {.help = "memory layout of activations; auto: channels_last for convolutional models",
                              .flags = "--layout", .choices = "auto channels_last contiguous"});
+  visit("freeze", o.freeze, {.help = "keep parameters whose names match as they are, and the norms among them: "
+                                     "'conv1.*,bn1.*,layer1.*'",
+                             .flags = "--freeze", .value_name = "GLOBS"});
 }
 
 template <class Visitor>
@@ -159,6 +215,11 @@ void describe(Visitor& visit, OptimSection& o) {
   visit("betas", o.betas, {.help = "averaging of adam and adamw", .flags = "--opt-betas", .range = half_open(0, 1),
                            .value_name = "B1,B2", .count = 2});
   visit("eps", o.eps, {.help = "epsilon of adam and adamw", .flags = "--opt-eps", .range = above(0)});
+  visit("layer_decay", o.layer_decay, {.help = "the rate of a block is this times that of the block behind it; 0.75 is usual "
+                                               "for fine-tuning",
+                                       .flags = "--layer-decay", .range = above_to(0, 1)});
+  visit("group", o.group, {.help = "parameters with a rate and a weight decay of their own: 'fc.*:lr_scale=10:weight_decay=0'",
+                           .flags = "--param-group", .value_name = "GLOB:lr_scale=X,...", .check = check_group});
 }
 
 template <class Visitor>
@@ -309,6 +370,9 @@ std::vector<std::string> find_conflicts(const RunOptions& o) {
   }
   if (o.data.split_val + o.data.split_test >= 1) {
     out.push_back("data.split.val and data.split.test must leave something to train on");
+  }
+  if (o.model.pretrained.empty() && (o.model.pretrained_partial || o.model.pretrained_head != "auto")) {
+    out.push_back("model.pretrained_partial and model.pretrained_head need pre-trained weights: give --pretrained FILE");
   }
   if (!o.run.name.empty() && !o.run.out.empty()) {
     out.push_back("run.name and run.out both name the run's folder: give one of them");

@@ -31,6 +31,9 @@ struct ModelSection {
   std::string norm = "auto";
   std::string init = "auto";
   std::string act = "auto";
+  std::string pretrained;            ///< file of weights, run or model folder to start from; empty: none
+  std::string pretrained_head = "auto";  ///< auto: reset where the number of classes differs; reset
+  bool pretrained_partial = false;   ///< names that the file or the model lacks are no error
 };
 
 struct DataSection {
@@ -56,6 +59,7 @@ struct TrainSection {
   int64_t micro_batch = 0;           ///< rows of a forward and backward pass; 0: the whole step
   std::optional<std::string> clip;   ///< off, "norm:C" or "value:C"; see clip_mode(), clip_limit()
   std::string layout = "auto";       ///< auto, channels_last, contiguous
+  std::vector<std::string> freeze;   ///< globs of parameters that stay as they are
 
   /// "", "norm" or "value".
   std::string clip_mode() const { return clip ? clip->substr(0, clip->find(':')) : ""; }
@@ -70,7 +74,18 @@ struct OptimSection {
   bool nesterov = true;         ///< sgd
   std::vector<double> betas = {0.9, 0.999};  ///< adam, adamw
   double eps = 1e-8;
+  double layer_decay = 1;       ///< factor of the rate per block, from the head back to the stem
+  std::vector<std::string> group;  ///< GLOB[:lr_scale=X][:weight_decay=X]; see parse_group_text()
 };
+
+/// A text of optim.group, taken apart.
+struct GroupText {
+  std::string match;
+  double lr_scale = 1;
+  std::optional<double> weight_decay;
+};
+/// Errors: std::invalid_argument, "must be GLOB:lr_scale=X:weight_decay=X, got ...".
+GroupText parse_group_text(const std::string& text);
 
 struct ScheduleSection {
   Auto<std::string> name;     ///< cosine, one_cycle, constant, step, multistep, poly

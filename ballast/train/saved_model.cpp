@@ -8,7 +8,7 @@
 #include <ballast/io/json.h>
 #include <ballast/models/model.h>
 #include <ballast/weights/model_folder.h>
-#include <ballast/weights/state_dict.h>
+#include <ballast/weights/load_weights.h>
 
 namespace ballast {
 namespace {

@@ -3,7 +3,7 @@
 #include <ballast/base/check.h>
 #include <ballast/models/catalog.h>
 #include <ballast/models/layer_table.h>
-#include <ballast/weights/state_dict.h>
+#include <ballast/weights/load_weights.h>
 
 namespace ballast {
 namespace {

@@ -8,7 +8,7 @@ import unittest
 import support
 from support import Case, environment, main, make_photos
 
-COMMANDS = ["train", "eval", "predict", "list", "inspect", "data check", "report", "config", "bench", "doctor",
+COMMANDS = ["train", "eval", "predict", "list", "inspect", "convert", "compare", "data check", "report", "config", "bench", "doctor",
             "completion", "version"]
 
 
