@@ -21,6 +21,8 @@ namespace ballast {
 class StepScope {
  public:
   StepScope(uint64_t seed, uint64_t attempt, uint64_t step, int64_t first_row = 0);
+  /// With a key of the caller's in place of that of a seed and an attempt (Monte-Carlo passes).
+  StepScope(Key key, uint64_t step, int64_t first_row = 0);
   ~StepScope();
   StepScope(const StepScope&) = delete;
   StepScope& operator=(const StepScope&) = delete;

@@ -30,8 +30,8 @@ StateDict read_torchscript(const stdfs::path& path) {
     for (const auto& p : module.named_parameters()) state.emplace(p.name, p.value.detach());
     for (const auto& b : module.named_buffers()) state.emplace(b.name, b.value.detach());
     return state;
-  } catch (const c10::Error& e) {
-    std::string what = e.what_without_backtrace();
+  } catch (const std::exception& e) {
+    std::string what = e.what();
     what = what.substr(0, what.find('\n'));
     fail<DataError>("weights", path.string(), " must be a TorchScript module that this LibTorch opens: ", what);
   }

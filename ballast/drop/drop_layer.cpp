@@ -1,0 +1,52 @@
+#include <ballast/drop/drop_layer.h>
+
+#include <atomic>
+
+#include <torch/nn/module.h>
+
+#include <ballast/base/step_scope.h>
+
+namespace ballast {
+namespace {
+
+std::atomic<uint64_t> constructed{0};
+
+template <class Use>
+void for_layers(torch::nn::Module& model, const Use& use) {
+  for (const auto& item : model.named_modules()) {
+    if (auto* layer = dynamic_cast<DropLayer*>(item.value().get())) use(item.key(), *layer);
+  }
+}
+
+}  // namespace
+
+DropLayer::DropLayer() : name_('#' + std::to_string(constructed++)) {}
+
+DropLayer::Draw DropLayer::next_draw(Key own) {
+  const StepScope* scope = StepScope::current();
+  if (scope == nullptr) {
+    return {own.fold_in("drop").fold_in(stem()).fold_in(name_).fold_in(count_++), 0};
+  }
+  if (scope->serial() != scope_) {
+    scope_ = scope->serial();
+    call_ = 0;
+  }
+  return {scope->key().fold_in("drop").fold_in(stem()).fold_in(name_).fold_in(scope->step()).fold_in(call_++),
+          scope->first_row()};
+}
+
+void name_layers(torch::nn::Module& model) {
+  for_layers(model, [](const std::string& name, DropLayer& layer) { layer.set_layer_name(name); });
+}
+
+int64_t set_drop_rate(torch::nn::Module& model, std::string_view stem, double p) {
+  int64_t count = 0;
+  for_layers(model, [&](const std::string&, DropLayer& layer) {
+    if (!stem.empty() && layer.stem() != stem) return;
+    layer.set_drop_rate(p);
+    ++count;
+  });
+  return count;
+}
+
+}  // namespace ballast

@@ -1,0 +1,516 @@
+#include <ballast/drop/mask_kernel.h>
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <cstring>
+#include <type_traits>
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "ballast/drop/mask_kernel.cpp"
+#include <hwy/foreach_target.h>
+#include <hwy/highway.h>
+
+HWY_BEFORE_NAMESPACE();
+namespace ballast {
+namespace HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+#if HWY_TARGET == HWY_SCALAR
+template <bool kWide>
+void DrawGroups(uint64_t key, uint64_t group, size_t groups, uint32_t threshold, uint16_t* keep) {
+  constexpr size_t kSlots = kWide ? 4 : 8;
+  for (size_t g = 0; g < groups; ++g) {
+    for (size_t s = 0; s < kSlots; ++s) keep[g * kSlots + s] = 0;
+    for (unsigned lane = 0; lane < 16; ++lane) {
+      const auto w = philox(Key(key), (group + g) * 16 + lane);
+      for (size_t s = 0; s < kSlots; ++s) {
+        const uint32_t bits = kWide ? w[s] : w[s / 2] >> (16 * (s % 2)) & 0xffff;
+        keep[g * kSlots + s] = static_cast<uint16_t>(keep[g * kSlots + s] | unsigned{bits >= threshold} << lane);
+      }
+    }
+  }
+}
+#else
+// Words of a Philox block stand in 64-bit lanes, of which the low halves count: a multiplication gives both halves of
+// the product where the next round wants them. Even and odd blocks are in two vectors, merged at the end.
+using D64 = hn::CappedTag<uint64_t, 8>;
+using D32 = hn::Repartition<uint32_t, D64>;
+
+template <class V>
+HWY_INLINE V mul32(V a, V m) {
+  const D32 d32;
+  return hn::MulEven(hn::BitCast(d32, a), hn::BitCast(d32, m));
+}
+
+template <class V>
+HWY_INLINE void philox_rounds(V& c0, V& c1, V& c2, V& c3, uint32_t k0, uint32_t k1) {
+  const D64 d;
+  const V m0 = hn::Set(d, uint64_t{0xD2511F53}), m1 = hn::Set(d, uint64_t{0xCD9E8D57});
+  for (int round = 0; round < 10; ++round) {
+    const V p0 = mul32(c0, m0), p1 = mul32(c2, m1);
+    c0 = hn::Xor3(hn::ShiftRight<32>(p1), c1, hn::Set(d, uint64_t{k0}));
+    c1 = p1;
+    c2 = hn::Xor3(hn::ShiftRight<32>(p0), c3, hn::Set(d, uint64_t{k1}));
+    c3 = p0;
+    k0 += 0x9E3779B9;
+    k1 += 0xBB67AE85;
+  }
+}
+
+// 16 bits a slot: lane l of a slot is block 16 group + l.
+HWY_INLINE void store_slot(hn::Mask<D32> drop, size_t part, uint16_t* slot) {
+  const D32 d;
+  uint8_t bytes[8] = {};
+  hn::StoreMaskBits(d, drop, bytes);
+  if (hn::Lanes(d) == 16) {
+    std::memcpy(slot, bytes, 2);
+  } else if (hn::Lanes(d) == 8) {
+    std::memcpy(reinterpret_cast<uint8_t*>(slot) + part, bytes, 1);
+  } else {
+    *slot = static_cast<uint16_t>(*slot | bytes[0] << (part * hn::Lanes(d)));
+  }
+}
+
+// Calls use(slot, part, drop) for each vector of decisions of groups group .. group + groups: drop's lanes are the
+// numbers 16 slot + part * lanes + ... of the group. begin(g) is called before, end(g) after those of group g.
+template <bool kWide, class Begin, class Use, class End>
+HWY_INLINE void for_groups(uint64_t key, uint64_t group, size_t groups, uint32_t threshold, const Begin& begin,
+                           const Use& use, const End& end) {
+  const D64 d;
+  const D32 d32;
+  const size_t n64 = hn::Lanes(d), parts = 16 / (2 * n64);
+  const auto k0 = static_cast<uint32_t>(key), k1 = static_cast<uint32_t>(key >> 32);
+  const auto low = hn::Set(d, uint64_t{0xffffffff});
+  const auto limit = hn::Set(d32, kWide ? threshold : threshold << 16);
+  const auto twice = hn::ShiftLeft<1>(hn::Iota(d, 0));
+  for (size_t g = 0; g < groups; ++g) {
+    begin(g);
+    const uint64_t first = (group + g) * 16;  // its low half has room for 15 more
+    const auto high = hn::Set(d, first >> 32);
+    for (size_t part = 0; part < parts; ++part) {
+      const uint64_t base = (first & 0xffffffff) + part * 2 * n64;
+      auto a0 = hn::Add(twice, hn::Set(d, base)), b0 = hn::Add(twice, hn::Set(d, base + 1));
+      auto a1 = high, b1 = high;
+      auto a2 = hn::Zero(d), b2 = a2, a3 = a2, b3 = a2;
+      philox_rounds(a0, a1, a2, a3, k0, k1);
+      philox_rounds(b0, b1, b2, b3, k0, k1);
+      const auto slots = [&](size_t w, auto even, auto odd) HWY_ATTR {
+        const auto bits = hn::BitCast(d32, hn::Or(hn::And(even, low), hn::ShiftLeft<32>(odd)));
+        if constexpr (kWide) {
+          use(g, w, part, hn::Lt(bits, limit));
+        } else {
+          use(g, 2 * w, part, hn::Lt(hn::ShiftLeft<16>(bits), limit));
+          use(g, 2 * w + 1, part, hn::Lt(bits, limit));
+        }
+      };
+      slots(0, a0, b0);
+      slots(1, a1, b1);
+      slots(2, a2, b2);
+      slots(3, a3, b3);
+    }
+    end(g);
+  }
+}
+
+template <bool kWide>
+void DrawGroups(uint64_t key, uint64_t group, size_t groups, uint32_t threshold, uint16_t* keep) {
+  constexpr size_t kSlots = kWide ? 4 : 8;
+  uint16_t dropped[kSlots];
+  for_groups<kWide>(
+      key, group, groups, threshold, [&](size_t) HWY_ATTR { std::memset(dropped, 0, sizeof dropped); },
+      [&](size_t, size_t slot, size_t part, hn::Mask<D32> drop) HWY_ATTR { store_slot(drop, part, dropped + slot); },
+      [&](size_t g) HWY_ATTR {
+        for (size_t s = 0; s < kSlots; ++s) keep[g * kSlots + s] = static_cast<uint16_t>(~dropped[s]);
+      });
+}
+#endif
+
+void DrawNarrow(uint64_t key, uint64_t group, size_t groups, uint32_t threshold, uint16_t* keep) {
+  DrawGroups<false>(key, group, groups, threshold, keep);
+}
+void DrawWide(uint64_t key, uint64_t group, size_t groups, uint32_t threshold, uint16_t* keep) {
+  DrawGroups<true>(key, group, groups, threshold, keep);
+}
+
+// ---- Applying ----
+
+// 16 bits from any bit on; reads 32.
+HWY_INLINE uint32_t bits_at(const uint16_t* keep, size_t bit) {
+  uint32_t two = 0;
+  std::memcpy(&two, keep + bit / 16, 4);
+  return two >> (bit % 16) & 0xffff;
+}
+
+template <class D>
+HWY_INLINE hn::Mask<D> mask_of(D d, uint32_t bits, size_t sub) {
+  const uint64_t word = bits >> sub;
+  uint8_t bytes[8];
+  std::memcpy(bytes, &word, 8);
+  return hn::LoadMaskBits(d, bytes);
+}
+
+template <bool kAffine, class D, class V>
+HWY_INLINE V keep_value(D d, hn::Mask<D> mask, V x, KeepValues v) {
+  using T = hn::TFromD<D>;
+  const V scaled = hn::Mul(x, hn::Set(d, static_cast<T>(v.scale)));
+  if constexpr (kAffine) {
+    return hn::IfThenElse(mask, hn::Add(scaled, hn::Set(d, static_cast<T>(v.shift))), hn::Set(d, static_cast<T>(v.fill)));
+  } else {
+    return hn::IfThenElseZero(mask, scaled);
+  }
+}
+
+template <class T>
+using RealOf = std::conditional_t<std::is_same_v<T, double>, double, float>;
+
+// A vector of elements; T is uint16_t for the bits of a bfloat16.
+template <bool kAffine, class D, class T>
+HWY_INLINE void keep_vector(D d, const T* x, T* y, hn::Mask<D> mask, KeepValues v) {
+  if constexpr (std::is_same_v<T, uint16_t>) {
+    const hn::Rebind<uint16_t, D> d16;
+    const hn::RebindToUnsigned<D> du;
+    const hn::RebindToSigned<D> di;
+    const auto wide = hn::BitCast(d, hn::ShiftLeft<16>(hn::PromoteTo(du, hn::LoadU(d16, x))));
+    const auto value = keep_value<kAffine>(d, mask, wide, v);
+    const auto raw = hn::BitCast(du, value);
+    // To the nearest, ties to even; a NaN stays one.
+    const auto odd = hn::And(hn::ShiftRight<16>(raw), hn::Set(du, 1u));
+    const auto rounded = hn::ShiftRight<16>(hn::Add(hn::Add(raw, hn::Set(du, 0x7fffu)), odd));
+    const auto result = hn::IfThenElse(hn::RebindMask(du, hn::IsNaN(value)), hn::Set(du, 0x7fc0u), rounded);
+    hn::StoreU(hn::DemoteTo(d16, hn::BitCast(di, result)), d16, y);
+  } else {
+    const auto value = keep_value<kAffine>(d, mask, hn::LoadU(d, x), v);
+    hn::StoreU(value, d, y);
+  }
+}
+
+template <bool kAffine, class T>
+HWY_INLINE void keep_16(const T* x, T* y, uint32_t bits, KeepValues v) {
+  const hn::CappedTag<RealOf<T>, 16> d;
+  for (size_t sub = 0; sub < 16; sub += hn::Lanes(d)) {
+    keep_vector<kAffine>(d, x + sub, y + sub, mask_of(d, bits, sub), v);
+  }
+}
+
+template <bool kAffine, class T>
+HWY_INLINE void keep_tail(const T* x, T* y, size_t n, uint32_t bits, KeepValues v) {
+  T in[16] = {}, out[16];
+  std::memcpy(in, x, n * sizeof(T));
+  keep_16<kAffine>(in, out, bits, v);
+  std::memcpy(y, out, n * sizeof(T));
+}
+
+template <bool kAffine, class T>
+HWY_INLINE void apply_all(const T* x, T* y, size_t n, const uint16_t* keep, size_t offset, KeepValues v) {
+  size_t i = 0;
+  if (offset % 16 == 0) {
+    const uint16_t* words = keep + offset / 16;
+    for (; i + 16 <= n; i += 16) keep_16<kAffine>(x + i, y + i, words[i / 16], v);
+  } else {
+    for (; i + 16 <= n; i += 16) keep_16<kAffine>(x + i, y + i, bits_at(keep, offset + i), v);
+  }
+  if (i < n) keep_tail<kAffine>(x + i, y + i, n - i, bits_at(keep, offset + i), v);
+}
+
+template <class T>
+HWY_INLINE void Apply(const T* x, T* y, size_t n, const uint16_t* keep, size_t offset, const KeepValues& v) {
+  if (v.shift != 0 || v.fill != 0) {
+    apply_all<true>(x, y, n, keep, offset, v);
+  } else {
+    apply_all<false>(x, y, n, keep, offset, v);
+  }
+}
+
+void ApplyF32(const float* x, float* y, size_t n, const uint16_t* keep, size_t offset, const KeepValues& v) {
+  Apply(x, y, n, keep, offset, v);
+}
+void ApplyF64(const double* x, double* y, size_t n, const uint16_t* keep, size_t offset, const KeepValues& v) {
+  Apply(x, y, n, keep, offset, v);
+}
+void ApplyBf16(const uint16_t* x, uint16_t* y, size_t n, const uint16_t* keep, size_t offset, const KeepValues& v) {
+  Apply(x, y, n, keep, offset, v);
+}
+
+// Whole groups, drawn and applied at once: memory and arithmetic overlap. Returns the groups done: none on a target
+// that cannot.
+template <class T>
+HWY_INLINE size_t fused_groups(const T* x, T* y, uint64_t key, uint64_t group, size_t groups, uint32_t threshold,
+                               KeepValues v) {
+#if HWY_TARGET == HWY_SCALAR
+  (void)x, (void)y, (void)key, (void)group, (void)groups, (void)threshold, (void)v;
+  return 0;
+#else
+  const hn::Repartition<float, D64> d;
+  const auto nothing = [](size_t) HWY_ATTR {};
+  for_groups<false>(
+      key, group, groups, threshold, nothing,
+      [&](size_t g, size_t slot, size_t part, hn::Mask<D32> drop) HWY_ATTR {
+        const size_t at = g * 128 + slot * 16 + part * hn::Lanes(d);
+        keep_vector<false>(d, x + at, y + at, hn::Not(hn::RebindMask(d, drop)), v);
+      },
+      nothing);
+  return groups;
+#endif
+}
+
+size_t FusedF32(const float* x, float* y, uint64_t key, uint64_t group, size_t groups, uint32_t threshold,
+                const KeepValues& v) {
+  return fused_groups(x, y, key, group, groups, threshold, v);
+}
+size_t FusedBf16(const uint16_t* x, uint16_t* y, uint64_t key, uint64_t group, size_t groups, uint32_t threshold,
+                 const KeepValues& v) {
+  return fused_groups(x, y, key, group, groups, threshold, v);
+}
+
+// Rows of 16 bits become columns: bit c of row s is bit s of row c. Blocks of 8, 4, 2 and 1 change places.
+HWY_INLINE void transpose_16(uint64_t w[4]) {
+  const auto swap = [](uint64_t& a, uint64_t& b, int shift, uint64_t mask) HWY_ATTR {
+    const uint64_t t = (a >> shift ^ b) & mask;
+    b ^= t;
+    a ^= t << shift;
+  };
+  swap(w[0], w[2], 8, 0x00ff00ff00ff00ff);
+  swap(w[1], w[3], 8, 0x00ff00ff00ff00ff);
+  swap(w[0], w[1], 4, 0x0f0f0f0f0f0f0f0f);
+  swap(w[2], w[3], 4, 0x0f0f0f0f0f0f0f0f);
+  for (int k = 0; k < 4; ++k) {
+    uint64_t t = (w[k] >> 2 ^ w[k] >> 32) & 0x0000000033333333;
+    w[k] ^= t << 2 ^ t << 32;
+    t = (w[k] >> 1 ^ w[k] >> 16) & 0x0000555500005555;
+    w[k] ^= t << 1 ^ t << 16;
+  }
+}
+
+template <bool kAffine, class T>
+HWY_INLINE void nhwc_all(const T* x, T* y, size_t channels, size_t positions, const uint16_t* keep, size_t offset,
+                         KeepValues v) {
+  for (size_t s = 0; s < positions; s += 16) {
+    const size_t rows = HWY_MIN(positions - s, size_t{16});
+    for (size_t c = 0; c < channels; c += 16) {
+      const size_t width = HWY_MIN(channels - c, size_t{16});
+      uint16_t tile[16] = {};
+      for (size_t k = 0; k < width; ++k) tile[k] = static_cast<uint16_t>(bits_at(keep, offset + (c + k) * positions + s));
+      uint64_t w[4];
+      std::memcpy(w, tile, 32);
+      transpose_16(w);
+      std::memcpy(tile, w, 32);
+      for (size_t r = 0; r < rows; ++r) {
+        const size_t at = (s + r) * channels + c;
+        if (width == 16) {
+          keep_16<kAffine>(x + at, y + at, tile[r], v);
+        } else {
+          keep_tail<kAffine>(x + at, y + at, width, tile[r], v);
+        }
+      }
+    }
+  }
+}
+
+template <class T>
+HWY_INLINE void Nhwc(const T* x, T* y, size_t channels, size_t positions, const uint16_t* keep, size_t offset,
+                     const KeepValues& v) {
+  if (v.shift != 0 || v.fill != 0) {
+    nhwc_all<true>(x, y, channels, positions, keep, offset, v);
+  } else {
+    nhwc_all<false>(x, y, channels, positions, keep, offset, v);
+  }
+}
+void NhwcF32(const float* x, float* y, size_t c, size_t s, const uint16_t* keep, size_t offset, const KeepValues& v) {
+  Nhwc(x, y, c, s, keep, offset, v);
+}
+void NhwcF64(const double* x, double* y, size_t c, size_t s, const uint16_t* keep, size_t offset, const KeepValues& v) {
+  Nhwc(x, y, c, s, keep, offset, v);
+}
+void NhwcBf16(const uint16_t* x, uint16_t* y, size_t c, size_t s, const uint16_t* keep, size_t offset,
+              const KeepValues& v) {
+  Nhwc(x, y, c, s, keep, offset, v);
+}
+
+float KeepDot(const float* w, const float* x, size_t n, const uint16_t* keep, size_t offset) {
+  const hn::CappedTag<float, 16> d;
+  const size_t lanes = hn::Lanes(d), whole = n / 16 * 16;
+  float sum[16] = {};
+  for (size_t sub = 0; sub < 16; sub += lanes) {
+    auto acc = hn::Zero(d);
+    for (size_t i = 0; i < whole; i += 16) {
+      const auto mask = mask_of(d, bits_at(keep, offset + i), sub);
+      const auto product = hn::Mul(hn::LoadU(d, w + i + sub), hn::LoadU(d, x + i + sub));
+      acc = hn::Add(acc, hn::IfThenElseZero(mask, product));
+    }
+    hn::StoreU(acc, d, sum + sub);
+  }
+  for (size_t i = whole; i < n; ++i) {
+    if (kept(keep, offset + i)) sum[i % 16] += w[i] * x[i];
+  }
+  for (size_t half = 8; half > 0; half /= 2) {
+    for (size_t k = 0; k < half; ++k) sum[k] += sum[k + half];
+  }
+  return sum[0];
+}
+
+void KeepAxpy(float a, const float* w, float* out, size_t n, const uint16_t* keep, size_t offset) {
+  const hn::CappedTag<float, 16> d;
+  const size_t lanes = hn::Lanes(d), whole = n / 16 * 16;
+  const auto av = hn::Set(d, a);
+  for (size_t i = 0; i < whole; i += 16) {
+    const uint32_t bits = bits_at(keep, offset + i);
+    for (size_t sub = 0; sub < 16; sub += lanes) {
+      const auto product = hn::Mul(av, hn::LoadU(d, w + i + sub));
+      const auto old = hn::LoadU(d, out + i + sub);
+      hn::StoreU(hn::Add(old, hn::IfThenElseZero(mask_of(d, bits, sub), product)), d, out + i + sub);
+    }
+  }
+  for (size_t i = whole; i < n; ++i) {
+    if (kept(keep, offset + i)) out[i] += a * w[i];
+  }
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace ballast
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace ballast {
+HWY_EXPORT(DrawNarrow);
+HWY_EXPORT(DrawWide);
+HWY_EXPORT(ApplyF32);
+HWY_EXPORT(ApplyF64);
+HWY_EXPORT(ApplyBf16);
+HWY_EXPORT(FusedF32);
+HWY_EXPORT(FusedBf16);
+HWY_EXPORT(NhwcF32);
+HWY_EXPORT(NhwcF64);
+HWY_EXPORT(NhwcBf16);
+HWY_EXPORT(KeepDot);
+HWY_EXPORT(KeepAxpy);
+
+DropRate element_rate(double p) {
+  const int width = std::min(p, 1 - p) < 0x1p-6 ? 32 : 16;
+  return {static_cast<uint64_t>(std::nearbyint(std::ldexp(p, width))), width};
+}
+
+DropRate event_rate(double p) { return {static_cast<uint64_t>(std::nearbyint(p * 0x1p32)), 32}; }
+
+size_t draw_keep(Key key, uint64_t first, size_t n, DropRate rate, uint16_t* keep) {
+  const uint64_t per_group = rate.width == 16 ? 128 : 64;
+  const size_t offset = first % per_group, groups = (offset + n + per_group - 1) / per_group;
+  if (rate.none() || rate.all()) {
+    std::memset(keep, rate.none() ? 0xff : 0, groups * per_group / 8);
+  } else if (rate.width == 16) {
+    HWY_DYNAMIC_DISPATCH(DrawNarrow)(key.bits(), first / per_group, groups, static_cast<uint32_t>(rate.threshold), keep);
+  } else {
+    HWY_DYNAMIC_DISPATCH(DrawWide)(key.bits(), first / per_group, groups, static_cast<uint32_t>(rate.threshold), keep);
+  }
+  return offset;
+}
+
+size_t draw_keep_reference(Key key, uint64_t first, size_t n, DropRate rate, uint16_t* keep) {
+  const size_t offset = first % (rate.width == 16 ? 128 : 64);
+  for (size_t i = 0; i < n; ++i) {
+    const uint64_t bits = rate.width == 16 ? bits16(key, first + i) : bits32(key, first + i);
+    const size_t at = offset + i;
+    const auto bit = static_cast<uint16_t>(1u << at % 16);
+    keep[at / 16] = static_cast<uint16_t>(bits < rate.threshold ? keep[at / 16] & ~bit : keep[at / 16] | bit);
+  }
+  return offset;
+}
+
+void apply_keep(const float* x, float* y, size_t n, const uint16_t* keep, size_t offset, KeepValues v) {
+  HWY_DYNAMIC_DISPATCH(ApplyF32)(x, y, n, keep, offset, v);
+}
+void apply_keep(const double* x, double* y, size_t n, const uint16_t* keep, size_t offset, KeepValues v) {
+  HWY_DYNAMIC_DISPATCH(ApplyF64)(x, y, n, keep, offset, v);
+}
+void apply_keep_bf16(const uint16_t* x, uint16_t* y, size_t n, const uint16_t* keep, size_t offset, KeepValues v) {
+  HWY_DYNAMIC_DISPATCH(ApplyBf16)(x, y, n, keep, offset, v);
+}
+
+void apply_keep_nhwc(const float* x, float* y, size_t channels, size_t positions, const uint16_t* keep, size_t offset,
+                     KeepValues v) {
+  HWY_DYNAMIC_DISPATCH(NhwcF32)(x, y, channels, positions, keep, offset, v);
+}
+void apply_keep_nhwc(const double* x, double* y, size_t channels, size_t positions, const uint16_t* keep, size_t offset,
+                     KeepValues v) {
+  HWY_DYNAMIC_DISPATCH(NhwcF64)(x, y, channels, positions, keep, offset, v);
+}
+void apply_keep_nhwc_bf16(const uint16_t* x, uint16_t* y, size_t channels, size_t positions, const uint16_t* keep,
+                          size_t offset, KeepValues v) {
+  HWY_DYNAMIC_DISPATCH(NhwcBf16)(x, y, channels, positions, keep, offset, v);
+}
+
+namespace {
+
+// Bits of this many elements, in the first-level cache beside the elements.
+constexpr size_t kPiece = 4096;
+
+// `fused` does whole groups of 16-bit draws and returns how many; `apply` the rest.
+template <class T, class Fused, class ApplyPiece>
+void drop_pieces(const T* x, T* y, size_t n, Key key, uint64_t first, DropRate rate, const KeepValues& v,
+                 const Fused& fused, const ApplyPiece& apply) {
+  uint16_t keep[keep_words(kPiece)] = {};
+  const bool may_fuse = rate.width == 16 && !rate.none() && !rate.all() && v.shift == 0 && v.fill == 0;
+  for (size_t done = 0; done < n;) {
+    const size_t in_group = (first + done) % 128;
+    if (may_fuse && in_group == 0 && n - done >= 128) {
+      const size_t groups = fused(x + done, y + done, (first + done) / 128, (n - done) / 128);
+      done += groups * 128;
+      if (groups > 0) continue;
+    }
+    // Pieces end where a group of draws does, so that each group is drawn once.
+    const size_t room = may_fuse && in_group != 0 ? 128 : kPiece;
+    const size_t count = std::min(n - done, room - in_group % room);
+    const size_t offset = draw_keep(key, first + done, count, rate, keep);
+    apply(x + done, y + done, count, keep, offset);
+    done += count;
+  }
+}
+
+}  // namespace
+
+void drop_elements(const float* x, float* y, size_t n, Key key, uint64_t first, DropRate rate, KeepValues v) {
+  drop_pieces(
+      x, y, n, key, first, rate, v,
+      [&](auto a, auto b, uint64_t group, size_t groups) {
+        return HWY_DYNAMIC_DISPATCH(FusedF32)(a, b, key.bits(), group, groups, static_cast<uint32_t>(rate.threshold), v);
+      },
+      [&](auto a, auto b, size_t count, const uint16_t* keep, size_t offset) {
+        apply_keep(a, b, count, keep, offset, v);
+      });
+}
+void drop_elements(const double* x, double* y, size_t n, Key key, uint64_t first, DropRate rate, KeepValues v) {
+  drop_pieces(
+      x, y, n, key, first, rate, v, [](auto, auto, uint64_t, size_t) { return size_t{0}; },
+      [&](auto a, auto b, size_t count, const uint16_t* keep, size_t offset) {
+        apply_keep(a, b, count, keep, offset, v);
+      });
+}
+void drop_elements_bf16(const uint16_t* x, uint16_t* y, size_t n, Key key, uint64_t first, DropRate rate, KeepValues v) {
+  drop_pieces(
+      x, y, n, key, first, rate, v,
+      [&](auto a, auto b, uint64_t group, size_t groups) {
+        return HWY_DYNAMIC_DISPATCH(FusedBf16)(a, b, key.bits(), group, groups, static_cast<uint32_t>(rate.threshold), v);
+      },
+      [&](auto a, auto b, size_t count, const uint16_t* keep, size_t offset) {
+        apply_keep_bf16(a, b, count, keep, offset, v);
+      });
+}
+
+float keep_dot(const float* w, const float* x, size_t n, const uint16_t* keep, size_t offset) {
+  return HWY_DYNAMIC_DISPATCH(KeepDot)(w, x, n, keep, offset);
+}
+void keep_axpy(float a, const float* w, float* out, size_t n, const uint16_t* keep, size_t offset) {
+  HWY_DYNAMIC_DISPATCH(KeepAxpy)(a, w, out, n, keep, offset);
+}
+
+void clear_bits(uint16_t* keep, size_t begin, size_t end) {
+  while (begin < end) {
+    const size_t at = begin % 16, count = std::min(end - begin, 16 - at);
+    const unsigned run = ((1u << count) - 1) << at;
+    keep[begin / 16] = static_cast<uint16_t>(keep[begin / 16] & ~run);
+    begin += count;
+  }
+}
+
+}  // namespace ballast
+#endif
