@@ -142,6 +142,64 @@ TEST(Optimizer, BiasesAndNormsDoNotDecay) {
   EXPECT_EQ(optimizer.groups()[1].weight_decay, 0);
 }
 
+// Each group against an optimizer of its own with that rate and decay.
+TEST(Optimizer, AGroupHasItsOwnRateAndDecay) {
+  for (const char* name : {"sgd", "adam", "adamw"}) {
+    std::vector<NamedParameter> all = parameters();
+    ParamGroup slow, fast;
+    slow.name = "slow";
+    slow.lr_scale = 0.25;
+    slow.weight_decay = 0.1;
+    slow.parameters = {"conv.weight", "conv.bias"};
+    fast.name = "fast";
+    fast.parameters = {"fc.weight"};
+    Optimizer grouped(all, {.name = name, .groups = {slow, fast}});
+    EXPECT_EQ(grouped.groups().size(), 2U);
+    std::vector<NamedParameter> alone = parameters();
+    ParamGroup conv = slow, fc = fast;
+    conv.lr_scale = 1;
+    Optimizer first({alone[0], alone[1]}, {.name = name, .groups = {conv}});
+    Optimizer second({alone[2]}, {.name = name, .groups = {fc}});
+    for (int64_t step = 0; step < 5; ++step) {
+      set_gradients(all, step);
+      set_gradients(alone, step);
+      grouped.step(0.02);
+      first.step(0.005);
+      second.step(0.02);
+    }
+    for (size_t i = 0; i < all.size(); ++i) {
+      EXPECT_TRUE(torch::allclose(all[i].value, alone[i].value, 1e-6, 1e-8)) << name << ' ' << all[i].name;
+      EXPECT_FALSE(torch::equal(all[i].value, parameters()[i].value)) << name;
+    }
+  }
+}
+
+TEST(Optimizer, GroupsNameEachParameterOnceAndOnlyThoseThatTrain) {
+  const auto refused = [](std::vector<std::string> names, const char* message) {
+    std::vector<NamedParameter> all = parameters();
+    all.push_back({"frozen", torch::randn({4, 4})});
+    ParamGroup group;
+    group.parameters = std::move(names);
+    try {
+      Optimizer(all, {.groups = {group}});
+      ADD_FAILURE() << message;
+    } catch (const std::invalid_argument& e) {
+      EXPECT_STREQ(e.what(), message);
+    }
+  };
+  refused({"conv.bias", "conv.bias"}, "[optimizer] a parameter must be in one group, got conv.bias in two");
+  refused({"frozen"}, "[optimizer] a group must name parameters that require a gradient, got frozen");
+  refused({"none"}, "[optimizer] a group must name parameters that require a gradient, got none");
+  std::vector<NamedParameter> all = parameters();
+  ParamGroup one;
+  one.parameters = {"fc.weight"};
+  Optimizer optimizer(all, {.groups = {one}});
+  set_gradients(all, 0);
+  optimizer.step(0.1);
+  EXPECT_TRUE(torch::equal(all[0].value, parameters()[0].value));
+  EXPECT_FALSE(torch::equal(all[2].value, parameters()[2].value));
+}
+
 TEST(Optimizer, DoubleParametersTakeTheComposedPath) {
   for (const char* name : {"sgd", "adam", "adamw"}) {
     torch::manual_seed(2);
