@@ -1,6 +1,7 @@
 #include <ballast/base/check.h>
 #include <ballast/base/detmath.h>
 #include <ballast/base/key.h>
+#include <ballast/base/key_kernel.h>
 
 #include <Random123/philox.h>
 
@@ -68,26 +69,6 @@ double slot_log_gamma(Key key, uint32_t slot, double shape, uint64_t i) {
   }
 }
 
-template <class Convert>
-void fill_from_bits64(Key key, uint64_t first, std::span<double> out, Convert convert) {
-  // Numbers 32t + e and 32t + 16 + e share block 16t + e: one Philox for two numbers.
-  size_t done = 0;
-  while (done < out.size()) {
-    const uint64_t i = first + done;
-    const uint64_t e = i % 32;
-    if (e == 0 && out.size() - done >= 32) {
-      for (unsigned lane = 0; lane < 16; ++lane) {
-        const auto w = philox(key, i / 32 * 16 + lane);
-        out[done + lane] = convert(join(w[0], w[1]));
-        out[done + 16 + lane] = convert(join(w[2], w[3]));
-      }
-      done += 32;
-    } else {
-      out[done++] = convert(bits64(key, i));
-    }
-  }
-}
-
 /// A bijective mix of 64 bits with good avalanche (finalizer of MurmurHash3).
 uint64_t mix(uint64_t x) {
   x = (x ^ x >> 33) * 0xff51afd7ed558ccd;
@@ -142,12 +123,21 @@ bool event(Key key, uint64_t i, double p) {
 }
 
 void fill_uniform(Key key, uint64_t first, std::span<double> out) {
-  fill_from_bits64(key, first, out, to_uniform);
+  size_t done = 0;
+  while (done < out.size() && (first + done) % 32 != 0) {
+    out[done] = uniform(key, first + done);
+    ++done;
+  }
+  const size_t groups = (out.size() - done) / 32;
+  uniform_groups(key.bits(), (first + done) / 32, out.data() + done, groups);
+  for (done += 32 * groups; done < out.size(); ++done) {
+    out[done] = uniform(key, first + done);
+  }
 }
 
 void fill_normal(Key key, uint64_t first, std::span<double> out) {
-  fill_from_bits64(key, first, out,
-                   [](uint64_t bits) { return normal_quantile(to_uniform(bits)); });
+  fill_uniform(key, first, out);
+  normal_quantiles(out.data(), out.size());
 }
 
 double slot_uniform(Key key, uint32_t slot, uint32_t attempt, uint64_t i) {

@@ -81,7 +81,7 @@ std::string plan_text(const RunPlan& p) {
   std::string out = "plan\n" + line("data", data) +
       line("model", p.model + " at " + std::to_string(p.width) + " x " + std::to_string(p.height) + " px: " +
                         si(static_cast<double>(p.parameters)) + " parameters, " +
-                        si(static_cast<double>(p.multiply_adds)) + " multiply-adds a picture") +
+                        si(static_cast<double>(p.multiply_adds)) + " multiply-adds a picture; start: " + p.init) +
       start + line("augment", p.train_pipeline) + line("train", train) + line("best by", p.monitor) +
       line("machine", p.device + ", " + std::to_string(p.threads) + (p.threads == 1 ? " thread, " : " threads, ") + p.layout +
                           ", seed " + std::to_string(p.seed) + ", fingerprint " + p.fingerprint);
@@ -100,7 +100,7 @@ std::string plan_text(const RunPlan& p) {
 
 nlohmann::ordered_json plan_json(const RunPlan& p) {
   nlohmann::ordered_json plan = {{"data", p.data_name}, {"format", p.data_format}, {"train_images", p.train_images}, {"val_images", p.val_images},
-          {"test_images", p.test_images}, {"classes", p.classes}, {"channels", p.channels}, {"model", p.model},
+          {"test_images", p.test_images}, {"classes", p.classes}, {"channels", p.channels}, {"model", p.model}, {"init", p.init},
           {"height", p.height}, {"width", p.width}, {"parameters", p.parameters}, {"multiply_adds", p.multiply_adds},
           {"train_pipeline", p.train_pipeline}, {"eval_pipeline", p.eval_pipeline}, {"epochs", p.epochs},
           {"steps_per_epoch", p.steps_per_epoch}, {"steps", p.steps}, {"batch_size", p.batch_size},

@@ -19,7 +19,7 @@ struct InitRow {
   std::string_view summary;
 };
 
-inline constexpr std::array<InitRow, 15> kInits = {{
+inline constexpr std::array<InitRow, 19> kInits = {{
     {"resnet", false, "convolutions He normal by fan_out, head U(+-1/sqrt fan_in), last norm of each branch 0"},
     {"wide_resnet", false, "convolutions He normal by fan_out, head U(+-1/sqrt fan_in)"},
     {"plain_cnn", false, "normal, keeping the second moment through the activation; tanh, sigmoid: Xavier"},
@@ -27,11 +27,15 @@ inline constexpr std::array<InitRow, 15> kInits = {{
     {"lenet", false, "as plain_cnn"},
     {"vit", false, "patches LeCun normal, linear layers truncated normal 0.02, head 0"},
     {"rnn", false, "per gate: input Xavier uniform, recurrent orthogonal; LSTM forget bias 1"},
+    {"efficientnet", false, "convolutions He normal by fan_out per group, linear layers U(+-1/sqrt fan_out)"},
     {"torch", false, "LibTorch's own start: U(+-1/sqrt fan_in) for weights and biases"},
     {"he", false, "He normal by fan_in with the activation's gain, biases 0"},
     {"xavier", false, "Glorot normal with the activation's gain, biases 0"},
     {"lecun", false, "LeCun normal (truncated), biases 0"},
     {"orthogonal", false, "orthogonal with the activation's gain, biases 0"},
+    {"delta_orthogonal", false, "convolutions 0 but for an orthogonal centre tap, linear layers orthogonal"},
+    {"lsuv", false, "auto, head 0, then orthogonal and rescaled to variance 1 on the first training pictures"},
+    {"fixup", false, "for residual nets without norms: branches scaled down by depth, their ends and the head 0"},
     {"zeros", false, "every weight 0: for probes, does not train"},
     {"constant", true, "every weight the same, constant:0.05: for probes, does not train"},
     {"normal", true, "N(0, s), normal:0.01, biases 0"},

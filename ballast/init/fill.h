@@ -9,6 +9,9 @@
 
 namespace ballast::detail {
 
+/// Numbers drawn at once, at most.
+inline constexpr int64_t kFillChunk = 1024;
+
 template <class T>
 T to_dtype(double x) {
   if constexpr (sizeof(T) < 4) {
@@ -27,14 +30,13 @@ torch::Tensor fill_by_element(torch::Tensor t, const Draw& draw) {
   if (t.numel() == 0) return t;
   const bool direct = t.is_contiguous() && t.device().is_cpu();
   torch::Tensor target = direct ? t : torch::empty(t.sizes(), t.options().device(torch::kCPU), at::MemoryFormat::Contiguous);
-  constexpr int64_t kChunk = 1024;
-  const int64_t n = target.numel(), chunks = (n + kChunk - 1) / kChunk;
+  const int64_t n = target.numel(), chunks = (n + kFillChunk - 1) / kFillChunk;
   AT_DISPATCH_FLOATING_TYPES_AND2(at::kHalf, at::kBFloat16, target.scalar_type(), "fill_by_element", [&] {
     scalar_t* data = target.data_ptr<scalar_t>();
     at::parallel_for(0, chunks, 8, [&](int64_t begin, int64_t end) {
-      std::array<double, kChunk> buffer;
+      std::array<double, kFillChunk> buffer;
       for (int64_t c = begin; c < end; ++c) {
-        const int64_t first = c * kChunk, count = std::min(kChunk, n - first);
+        const int64_t first = c * kFillChunk, count = std::min(kFillChunk, n - first);
         draw(static_cast<uint64_t>(first), std::span<double>(buffer.data(), static_cast<size_t>(count)));
         for (int64_t i = 0; i < count; ++i) data[first + i] = to_dtype<scalar_t>(buffer[static_cast<size_t>(i)]);
       }

@@ -2,65 +2,68 @@
 
 #include <ATen/Parallel.h>
 
+#include <algorithm>
 #include <cmath>
 #include <vector>
 
 #include <ballast/base/check.h>
+#include <ballast/base/shape.h>
 #include <ballast/init/normal.h>
+#include <ballast/init/orthogonal_kernel.h>
 
 namespace ballast {
 namespace {
 
-std::string shape_text(const torch::Tensor& x) {
-  std::ostringstream out;
-  out << '(';
-  for (int64_t i = 0; i < x.dim(); ++i) out << (i ? ", " : "") << x.size(i);
-  out << ')';
-  return out.str();
-}
-
 // Multiplications that are worth a thread.
 constexpr int64_t kGrain = 1 << 18;
 
-// Eight lanes in fixed order.
-double dot(const double* a, const double* b, int64_t n) {
-  double lanes[8] = {};
-  int64_t i = 0;
-  for (; i + 8 <= n; i += 8) {
-    for (int64_t l = 0; l < 8; ++l) lanes[l] += a[i + l] * b[i + l];
-  }
-  for (; i < n; ++i) lanes[i % 8] += a[i] * b[i];
-  return ((lanes[0] + lanes[1]) + (lanes[2] + lanes[3])) + ((lanes[4] + lanes[5]) + (lanes[6] + lanes[7]));
+// Rows that are orthonormalized together: their products with all rows before them run at the speed of a matrix product.
+constexpr int64_t kPanel = 32;
+
+// Takes from each of the `rows` rows of v what lies along the `count` orthonormal rows of q.
+void remove(double* v, int64_t rows, const double* q, int64_t count, int64_t length, std::vector<double>& c) {
+  if (count == 0) return;
+  c.resize(static_cast<size_t>(rows * count));
+  const auto size = [](int64_t n) { return static_cast<size_t>(n); };
+  at::parallel_for(0, count, std::max<int64_t>(16, kGrain / (rows * length)), [&](int64_t begin, int64_t end) {
+    dot_products(v, size(rows), q + begin * length, size(end - begin), size(length), c.data() + begin, size(count));
+  });
+  at::parallel_for(0, length, std::max<int64_t>(256, kGrain / (rows * count)), [&](int64_t begin, int64_t end) {
+    subtract_products(v, size(rows), q, size(count), size(length), c.data(), size(count), size(begin), size(end));
+  });
+}
+
+double norm_of(const double* v, int64_t length) {
+  double square = 0;
+  dot_products(v, 1, v, 1, static_cast<size_t>(length), &square, 1);
+  return std::sqrt(square);
 }
 
 // Orthonormalizes `rows` rows of `length` numbers, rows <= length, in order.
 void orthonormalize(double* q, int64_t rows, int64_t length) {
-  std::vector<double> c(static_cast<size_t>(rows));
-  for (int64_t i = 0; i < rows; ++i) {
-    double* v = q + i * length;
-    for (int round = 0; round < 2; ++round) {
-      at::parallel_for(0, i, std::max<int64_t>(1, kGrain / length), [&](int64_t begin, int64_t end) {
-        for (int64_t j = begin; j < end; ++j) c[static_cast<size_t>(j)] = dot(q + j * length, v, length);
-      });
-      at::parallel_for(0, length, std::max<int64_t>(64, kGrain / std::max<int64_t>(i, 1)), [&](int64_t begin, int64_t end) {
-        for (int64_t j = 0; j < i; ++j) {
-          const double* row = q + j * length;
-          const double cj = c[static_cast<size_t>(j)];
-          for (int64_t k = begin; k < end; ++k) v[k] -= cj * row[k];
-        }
-      });
+  std::vector<double> c;
+  for (int64_t start = 0; start < rows; start += kPanel) {
+    double* panel = q + start * length;
+    const int64_t height = std::min(kPanel, rows - start);
+    for (int round = 0; round < 2; ++round) remove(panel, height, q, start, length, c);
+    for (int64_t i = 0; i < height; ++i) {
+      double* v = panel + i * length;
+      const double before = norm_of(v, length);
+      for (int round = 0; round < 2; ++round) remove(v, 1, panel, i, length, c);
+      // Little is left where the rows nearly fill the space: then the rounding of the panel's rounds counts.
+      for (int round = 0; round < 2 && norm_of(v, length) < 0.1 * before; ++round) remove(v, 1, q, start + i, length, c);
+      const double scale = 1 / norm_of(v, length);
+      for (int64_t k = 0; k < length; ++k) v[k] *= scale;
     }
-    const double scale = 1 / std::sqrt(dot(v, v, length));
-    for (int64_t k = 0; k < length; ++k) v[k] *= scale;
   }
 }
 
 }  // namespace
 
 torch::Tensor orthogonal_(torch::Tensor w, double gain, int64_t groups, Key key) {
-  check(w.dim() >= 2, "orthogonal", "w must have at least 2 dimensions, got ", shape_text(w));
+  check(w.dim() >= 2, "orthogonal", "w must have at least 2 dimensions, got ", shape_text(w.sizes()));
   check(groups >= 1 && w.size(0) % groups == 0, "orthogonal", "groups must divide dimension 0, got groups ", groups,
-        " and ", shape_text(w));
+        " and ", shape_text(w.sizes()));
   if (w.numel() == 0) return w;
   torch::NoGradGuard no_grad;
   const int64_t rows = w.size(0) / groups, columns = w.numel() / w.size(0);

@@ -6,7 +6,7 @@ namespace ballast {
 namespace {
 
 TEST(Orthogonal, RowsOrColumnsAreOrthonormal) {
-  for (std::vector<int64_t> shape : {std::vector<int64_t>{5, 5}, {40, 12}, {12, 40}, {16, 3, 3, 3}, {64, 8, 3, 3}, {1, 7}}) {
+  for (std::vector<int64_t> shape : {std::vector<int64_t>{5, 5}, {40, 12}, {12, 40}, {16, 3, 3, 3}, {64, 8, 3, 3}, {1, 7}, {100, 100}, {33, 32}, {257, 300}}) {
     const torch::Tensor w = orthogonal_(torch::empty(shape, torch::kDouble), 2, 1, Key(1)).view({shape[0], -1}) / 2;
     const torch::Tensor gram = w.size(0) > w.size(1) ? w.t().mm(w) : w.mm(w.t());
     EXPECT_LE((gram - torch::eye(gram.size(0), torch::kDouble)).abs().max().item<double>(), 1e-12);

@@ -9,10 +9,15 @@
 #include <ballast/base/layer_role.h>
 #include <ballast/init/catalog.h>
 #include <ballast/init/constant.h>
+#include <ballast/init/delta_orthogonal.h>
+#include <ballast/init/fixup.h>
 #include <ballast/init/kaiming.h>
+#include <ballast/init/layer_scale.h>
+#include <ballast/init/norm_layer.h>
 #include <ballast/init/normal.h>
 #include <ballast/init/orthogonal.h>
 #include <ballast/init/residual.h>
+#include <ballast/init/skip_init.h>
 #include <ballast/init/trunc_normal.h>
 #include <ballast/init/uniform.h>
 #include <ballast/init/variance_scaling.h>
@@ -21,27 +26,43 @@
 namespace ballast {
 namespace {
 
-enum class Kind { conv, linear, head, bias, norm_weight, norm_bias, rnn_input, rnn_recurrent, rnn_bias, cls, pos, other };
+enum class Kind { conv, linear, head, bias, norm_weight, norm_bias, rnn_input, rnn_recurrent, rnn_bias, cls, pos, as_made, other };
 
 struct Item {
   std::string name, layer;  // layer1.0.conv1.weight, layer1.0.conv1
+  const torch::nn::Module* module = nullptr;
   torch::Tensor value;
   Kind kind = Kind::other;
-  int64_t groups = 1;      // of a convolution
+  FanOptions fan = {};     // of a convolution
   int64_t gates = 1;       // of a recurrent weight
   double fan_in = 1;       // of the layer's weight, for torch's bias
 };
 
-int64_t groups_of(const torch::nn::Module& module) {
-  if (const auto* conv = dynamic_cast<const torch::nn::Conv1dImpl*>(&module)) return conv->options.groups();
-  if (const auto* conv = dynamic_cast<const torch::nn::Conv2dImpl*>(&module)) return conv->options.groups();
-  if (const auto* conv = dynamic_cast<const torch::nn::Conv3dImpl*>(&module)) return conv->options.groups();
-  return 1;
+template <class... Conv>
+bool find_fan(const torch::nn::Module& module, bool transposed, FanOptions& fan) {
+  const auto one = [&](const auto* conv) {
+    if (conv != nullptr) fan = {.groups = conv->options.groups(), .transposed = transposed};
+    return conv != nullptr;
+  };
+  return (one(dynamic_cast<const Conv*>(&module)) || ...);
+}
+
+FanOptions fan_of(const torch::nn::Module& module) {
+  using namespace torch::nn;
+  FanOptions fan;
+  if (!find_fan<Conv1dImpl, Conv2dImpl, Conv3dImpl>(module, false, fan)) {
+    find_fan<ConvTranspose1dImpl, ConvTranspose2dImpl, ConvTranspose3dImpl>(module, true, fan);
+  }
+  return fan;
+}
+
+bool is_gate(const torch::nn::Module& module) {
+  return dynamic_cast<const ScalarGateImpl*>(&module) != nullptr || dynamic_cast<const LayerScaleImpl*>(&module) != nullptr;
 }
 
 Item classify(const std::string& layer, const std::string& leaf, const torch::nn::Module& module,
               const torch::Tensor& value, const std::string& head) {
-  Item item{.name = layer.empty() ? leaf : layer + "." + leaf, .layer = layer, .value = value};
+  Item item{.name = layer.empty() ? leaf : layer + "." + leaf, .layer = layer, .module = &module, .value = value};
   const auto own = module.named_parameters(/*recurse=*/false);
   if (leaf.starts_with("weight_ih_") || leaf.starts_with("weight_hh_")) {
     const int64_t width = own["weight_hh_" + leaf.substr(10)].size(1);
@@ -52,10 +73,14 @@ Item classify(const std::string& layer, const std::string& leaf, const torch::nn
     item.kind = Kind::rnn_bias;
     item.gates = value.size(0) / width;
     item.fan_in = static_cast<double>(width);
+  } else if (is_gate(module)) {
+    item.kind = Kind::as_made;
+  } else if (dynamic_cast<const ScalarBiasImpl*>(&module) != nullptr) {
+    item.kind = Kind::norm_bias;
   } else if (leaf == "weight") {
     item.kind = value.dim() == 1 ? Kind::norm_weight : value.dim() >= 3 ? Kind::conv : Kind::linear;
     if (item.kind == Kind::linear && layer == head) item.kind = Kind::head;
-    item.groups = groups_of(module);
+    item.fan = fan_of(module);
   } else if (leaf == "bias") {
     const torch::Tensor* weight = own.find("weight");
     const bool norm = weight == nullptr ? dynamic_cast<const HasLayerRole*>(&module) != nullptr : weight->dim() == 1;
@@ -65,6 +90,8 @@ Item classify(const std::string& layer, const std::string& leaf, const torch::nn
     item.kind = Kind::cls;
   } else if (leaf == "pos_embed") {
     item.kind = Kind::pos;
+  } else if (detail::is_norm_layer(module)) {
+    item.kind = Kind::as_made;
   }
   return item;
 }
@@ -78,11 +105,10 @@ void per_gate(const Item& item, Key key, const Fill& fill) {
 
 class Recipe {
  public:
-  Recipe(InitSpec spec, Act act, bool fixup, double fixup_scale)
-      : spec_(std::move(spec)), act_(act), fixup_(fixup), fixup_scale_(fixup_scale) {}
+  Recipe(InitSpec spec, Act act, bool zero_head) : spec_(std::move(spec)), act_(act), zero_head_(zero_head) {}
 
   // Draws one parameter; returns the rule's name, "" if the recipe has none for it.
-  std::string apply(const Item& item, Key key, bool in_branch) const {
+  std::string apply(const Item& item, Key key) const {
     const torch::Tensor& w = item.value;
     switch (item.kind) {
       case Kind::norm_weight: ones_(w); return "one";
@@ -95,7 +121,8 @@ class Recipe {
       case Kind::rnn_recurrent: return recurrent(item, key);
       case Kind::conv:
       case Kind::linear:
-      case Kind::head: return weight(item, w, key, in_branch);
+      case Kind::head: return weight(item, w, key);
+      case Kind::as_made: return as_made(item);
       case Kind::other: return "";
     }
     return "";
@@ -103,6 +130,18 @@ class Recipe {
 
  private:
   bool is(std::string_view name) const { return spec_.name == name; }
+
+  static std::string as_made(const Item& item) {
+    if (const auto* gate = dynamic_cast<const ScalarGateImpl*>(item.module)) {
+      constant_(item.value, gate->options.init);
+      return gate->options.init == 0 ? "zero" : "gate";
+    }
+    if (const auto* scale = dynamic_cast<const LayerScaleImpl*>(item.module)) {
+      constant_(item.value, scale->options.init);
+      return "layer scale";
+    }
+    return "as the norm made it";
+  }
 
   std::string bias(const Item& item, Key key) const {
     if (is("torch")) {
@@ -133,7 +172,7 @@ class Recipe {
     std::string rule;
     per_gate(item, key, [&](const torch::Tensor& gate, Key gate_key) {
       if (!is("rnn")) {
-        rule = weight(item, gate, gate_key, false);
+        rule = weight(item, gate, gate_key);
       } else if (item.kind == Kind::rnn_input) {
         xavier_uniform_(gate, 1, {}, gate_key);
         rule = "xavier_uniform";
@@ -145,23 +184,27 @@ class Recipe {
     return rule + " per gate";
   }
 
-  std::string weight(const Item& item, const torch::Tensor& w, Key key, bool in_branch) const {
+  std::string weight(const Item& item, const torch::Tensor& w, Key key) const {
     const bool head = item.kind == Kind::head;
-    const FanOptions fan{.groups = item.groups};
+    const FanOptions fan = item.fan;
     const double a = act_default_a(act_);
-    if (is("resnet") || is("wide_resnet")) {
-      if (head && fixup_) {
-        zeros_(w);
-        return "zero";
-      }
-      if (head) return torch_rule(w, fan, key);
+    if (head && zero_head_) {
+      zeros_(w);
+      return "zero";
+    }
+    if (is("resnet") || is("wide_resnet") || is("fixup")) {
+      if (head) return torch_rule(w, key);
       kaiming_normal_(w, {.mode = FanMode::out, .act = Act::relu, .fan = fan}, key);
-      if (fixup_ && in_branch) {
-        torch::NoGradGuard no_grad;
-        w.mul_(fixup_scale_);
-        return "kaiming_normal out relu, fixup";
-      }
       return "kaiming_normal out relu";
+    }
+    if (is("efficientnet")) {
+      if (item.kind == Kind::conv) {
+        kaiming_normal_(w, {.mode = FanMode::out, .act = Act::relu, .fan = fan}, key);
+        return "kaiming_normal out relu";
+      }
+      const double bound = 1 / std::sqrt(fans(w.sizes(), fan).out);
+      uniform_(w, -bound, bound, key);
+      return "uniform 1/sqrt fan_out";
     }
     if (is("plain_cnn") || is("mlp") || is("lenet")) {
       const Act act = head ? Act::none : act_;
@@ -188,7 +231,7 @@ class Recipe {
       xavier_uniform_(w, 1, fan, key);
       return "xavier_uniform";
     }
-    if (is("torch")) return torch_rule(w, fan, key);
+    if (is("torch")) return torch_rule(w, key);
     // The plain fills; the head is followed by no activation.
     const Act act = head ? Act::none : act_;
     if (is("he")) {
@@ -203,8 +246,12 @@ class Recipe {
       lecun_normal_(w, fan, key);
       return "lecun_normal";
     }
-    if (is("orthogonal")) {
-      orthogonal_(w, gain(act, a), item.groups, key);
+    if (is("delta_orthogonal") && item.kind == Kind::conv && fan.groups == 1 && w.size(0) >= w.size(1)) {
+      delta_orthogonal_(w, gain(act, a), key);
+      return "delta_orthogonal " + std::string(act_name(act));
+    }
+    if (is("orthogonal") || is("delta_orthogonal")) {
+      orthogonal_(w, gain(act, a), fan.groups, key);
       return "orthogonal " + std::string(act_name(act));
     }
     if (is("zeros")) {
@@ -222,27 +269,75 @@ class Recipe {
     fail<std::logic_error>("recipes", "every row of the catalog must have a rule, got ", spec_.name);
   }
 
-  static std::string torch_rule(const torch::Tensor& w, const FanOptions& fan, Key key) {
-    kaiming_uniform_(w, {.act = Act::leaky_relu, .a = std::sqrt(5.0), .fan = fan}, key);
+  // LibTorch counts the fan of a transposed convolution as of an ordinary one.
+  static std::string torch_rule(const torch::Tensor& w, Key key) {
+    kaiming_uniform_(w, {.act = Act::leaky_relu, .a = std::sqrt(5.0)}, key);
     return "uniform 1/sqrt fan_in";
   }
 
   InitSpec spec_;
   Act act_;
-  bool fixup_;
-  double fixup_scale_;
+  bool zero_head_;
+};
+
+// What the model's residual branches ask of one parameter.
+class Residual {
+ public:
+  Residual(const torch::nn::Module& model, const std::string& recipe, const std::string& norm_layer) {
+    const auto* residual = dynamic_cast<const HasBranches*>(&model);
+    if (residual != nullptr && (recipe == "resnet" || recipe == "fixup")) branches_ = residual->branches();
+    fixup_ = !branches_.empty() && norm_layer.empty();
+    if (recipe == "fixup") {
+      check(norm_layer.empty(), "fixup", "model must have no norm layers, got ", norm_layer);
+      check(!branches_.empty(), "fixup", "model must have residual branches, got none");
+    }
+  }
+  bool fixup() const { return fixup_; }
+
+  // The rule that replaces the recipe's, "" if none does.
+  std::string replaced(const torch::Tensor& w) const {
+    for (const Branch& branch : branches_) {
+      if (branch.last_norm_weight.defined() && w.is_same(branch.last_norm_weight)) return "zero_gamma";
+      if (fixup_ && !branch.weights.empty() && w.is_same(branch.weights.back())) return "fixup, zero";
+    }
+    return "";
+  }
+
+  // Fixup's factor for a weight, 1 outside the branches.
+  double scale(const torch::Tensor& w) const {
+    if (!fixup_) return 1;
+    for (const Branch& branch : branches_) {
+      for (const torch::Tensor& own : branch.weights) {
+        if (!w.is_same(own)) continue;
+        const auto m = static_cast<double>(branch.weights.size());
+        return std::pow(static_cast<double>(branches_.size()), -1 / (2 * m - 2));
+      }
+    }
+    return 1;
+  }
+
+ private:
+  std::vector<Branch> branches_;
+  bool fixup_ = false;
 };
 
 }  // namespace
 
 RecipeReport init_model(torch::nn::Module& model, const RecipeOptions& options) {
   const auto* named = dynamic_cast<const HasRecipe*>(&model);
-  check(options.recipe != "auto" || named != nullptr, "recipes", "auto needs a model that names its recipe");
-  const InitSpec spec = parse_init(options.recipe == "auto" ? named->recipe() : options.recipe);
+  InitSpec spec{options.recipe, 0};
+  if (options.recipe != "auto") spec = parse_init(options.recipe);
+  const bool lsuv = spec.name == "lsuv";
+  if (lsuv || spec.name == "auto") {
+    check(named != nullptr, "recipes", spec.name, " needs a model that names its recipe");
+    spec = parse_init(named->recipe());
+  }
   const std::string head = named != nullptr ? named->head() : "";
 
   std::vector<Item> items;
+  std::string norm_layer;  // the first one
   const auto add = [&](const std::string& layer, const torch::nn::Module& module) {
+    if (norm_layer.empty() && detail::is_norm_layer(module)) norm_layer = layer;
     for (const auto& parameter : module.named_parameters(/*recurse=*/false)) {
       items.push_back(classify(layer, parameter.key(), module, parameter.value(), head));
       check(items.back().kind != Kind::other, "recipes", spec.name, " must cover every parameter, got ",
@@ -252,40 +347,23 @@ RecipeReport init_model(torch::nn::Module& model, const RecipeOptions& options) 
   add("", model);  // apart, for named_modules needs its own module in a shared_ptr
   for (const auto& module : model.named_modules("", /*include_self=*/false)) add(module.key(), *module.value());
 
-  const auto* residual = dynamic_cast<const HasBranches*>(&model);
-  const std::vector<Branch> branches = residual != nullptr && spec.name == "resnet" ? residual->branches() : std::vector<Branch>{};
-  bool normless = !branches.empty();
-  for (const Branch& branch : branches) normless = normless && !branch.last_norm_weight.defined();
-  double fixup_scale = 1;
-  if (normless) {
-    const double m = static_cast<double>(branches.front().weights.size());
-    fixup_scale = std::pow(static_cast<double>(branches.size()), -1 / (2 * m - 2));
-  }
-  const auto is_one_of = [](const torch::Tensor& w, const std::vector<torch::Tensor>& set) {
-    for (const torch::Tensor& other : set) {
-      if (w.is_same(other)) return true;
-    }
-    return false;
-  };
-
-  const Recipe recipe(spec, options.act, normless, fixup_scale);
+  const Residual residual(model, spec.name, norm_layer);
+  const Recipe recipe(spec, options.act, lsuv || residual.fixup());
   const Key key = options.key.fold_in("init");
   RecipeReport report;
   for (const Item& item : items) {
-    RecipeRow row{item.name, "", false};
-    bool in_branch = false, ends_branch = false, last_norm = false;
-    for (const Branch& branch : branches) {
-      in_branch = in_branch || is_one_of(item.value, branch.weights);
-      ends_branch = ends_branch || (normless && item.value.is_same(branch.weights.back()));
-      last_norm = last_norm || (branch.last_norm_weight.defined() && item.value.is_same(branch.last_norm_weight));
-    }
-    if (ends_branch || last_norm) {
+    RecipeRow row{item.name, residual.replaced(item.value), false};
+    if (!row.rule.empty()) {
       zeros_(item.value);
-      row.rule = last_norm ? "zero_gamma" : "fixup, zero";
       row.zero_on_purpose = true;
     } else {
-      row.rule = recipe.apply(item, key.fold_in(item.name), in_branch);
-      row.zero_on_purpose = row.rule == "zero" && item.kind == Kind::head && spec.name != "zeros";
+      row.rule = recipe.apply(item, key.fold_in(item.name));
+      if (const double scale = residual.scale(item.value); scale != 1) {
+        item.value.detach().mul_(scale);
+        row.rule += ", fixup";
+      }
+      const bool may_be_zero = item.kind == Kind::head || item.kind == Kind::as_made;
+      row.zero_on_purpose = row.rule == "zero" && may_be_zero && spec.name != "zeros";
     }
     report.push_back(std::move(row));
   }

@@ -52,12 +52,17 @@ using RecipeReport = std::vector<RecipeRow>;
 ///   torch                        U(+-1/sqrt fan_in), bias too same                       LibTorch's start
 ///   he, xavier, lecun,           that fill, gain of act       same                       norm 1/0, bias 0
 ///   orthogonal
+///   delta_orthogonal             that fill; orthogonal where  orthogonal                 norm 1/0, bias 0
+///                                groups > 1 or out < in
+///   efficientnet                 normal sqrt(2/fan_out)       U(+-1/sqrt fan_out)        norm 1/0, bias 0
+///   lsuv                         the model's own              same; head 0               then lsuv() on data (lsuv.h)
+///   fixup                        fixup.h                      same                       scalar biases 0, gates as made
 ///   zeros, constant:v, normal:s  that fill                    same                       norm 1/0, bias 0
 ///
-/// A model of recipe resnet without norms takes Fixup's weights (arXiv:1901.09321): He times L^(-1/(2m-2)) in L
-/// branches of m weights, the last of each branch and the head 0.
+/// A model of recipe resnet without norms takes Fixup's weights. ScalarGate and LayerScale start as their options say under
+/// every recipe; parameters of norms other than weight and bias keep what the norm made them.
 /// Random   no bit depends on threads, or on the other layers.
-/// Errors   std::invalid_argument: unknown recipe; `[recipes] auto needs a model that names its recipe`;
+/// Errors   std::invalid_argument: unknown recipe; `[recipes] auto needs a model that names its recipe`; those of fixup_;
 ///          `[recipes] vit must cover every parameter, got stem.foo`.
 RecipeReport init_model(torch::nn::Module& model, const RecipeOptions& options);
 

@@ -7,7 +7,11 @@
 
 #include <ballast/init/catalog.h>
 #include <ballast/init/kaiming.h>
+#include <ballast/init/normal.h>
+#include <ballast/init/orthogonal.h>
 #include <ballast/init/residual.h>
+#include <ballast/init/uniform.h>
+#include <ballast/init/xavier.h>
 
 namespace ballast {
 namespace {
@@ -100,11 +104,77 @@ TEST(Recipes, EveryRowOfTheCatalogDrawsEveryParameter) {
   for (const InitRow& row : kInits) {
     Net net;
     for (auto& p : net.parameters()) p.detach().fill_(std::nan(""));
+    if (row.name == "fixup") {
+      EXPECT_EQ(message_of([&] { init_model(net, {.recipe = "fixup"}); }), "[fixup] model must have no norm layers, got bn");
+      continue;
+    }
     init_model(net, {.recipe = std::string(row.name) + (row.number ? ":0.1" : "")});
     for (const auto& p : net.named_parameters()) {
       EXPECT_TRUE(torch::isfinite(p.value()).all().item<bool>()) << row.name << ' ' << p.key();
     }
   }
+}
+
+// What each row means, restated: the rule of each of the net's layers, and what it is drawn by.
+TEST(Recipes, RowsAreWhatTheirTableSays) {
+  const Key run(6);
+  const auto drawn = [&](const char* name) { return run.fold_in("init").fold_in(name); };
+  const auto row = [&](const char* recipe, Act act = Act::relu) {
+    auto net = std::make_shared<Net>();
+    init_model(*net, {.recipe = recipe, .act = act, .key = run});
+    return net;
+  };
+  const torch::Tensor conv = torch::empty({64, 2, 3, 3}), fc = torch::empty({10, 64});
+  const FanOptions grouped{.groups = 2};
+  // The same draws; the scale may differ by the rounding of its formula.
+  const auto is = [](const torch::Tensor& a, const torch::Tensor& b) { return torch::allclose(a.detach(), b, 1e-6, 0); };
+  auto net = row("xavier", Act::tanh);
+  EXPECT_TRUE(is(net->conv->weight, xavier_normal_(conv, 5.0 / 3, grouped, drawn("conv.weight"))));
+  EXPECT_TRUE(is(net->fc->weight, xavier_normal_(fc, 1, {}, drawn("fc.weight"))));
+  net = row("plain_cnn", Act::tanh);
+  EXPECT_TRUE(is(net->conv->weight, xavier_normal_(conv, gain(Act::tanh, 0, GainRule::second_moment), grouped, drawn("conv.weight"))));
+  net = row("mlp", Act::gelu);
+  EXPECT_TRUE(is(net->conv->weight, kaiming_normal_(conv, {.act = Act::gelu, .rule = GainRule::second_moment, .fan = grouped}, drawn("conv.weight"))));
+  net = row("efficientnet");
+  EXPECT_TRUE(is(net->conv->weight, normal_(conv, 0, std::sqrt(2.0 / (32 * 9)), drawn("conv.weight"))));
+  EXPECT_TRUE(is(net->fc->weight, uniform_(fc, -1 / std::sqrt(10.0), 1 / std::sqrt(10.0), drawn("fc.weight"))));
+  net = row("wide_resnet");
+  EXPECT_EQ(value(*net, "bn.weight").min().item<float>(), 1);
+  EXPECT_TRUE(is(net->conv->weight, kaiming_normal_(conv, {.mode = FanMode::out, .fan = grouped}, drawn("conv.weight"))));
+  EXPECT_TRUE(is(net->fc->weight, uniform_(fc, -0.125, 0.125, drawn("fc.weight"))));
+  net = row("lsuv");  // auto (resnet here) with head 0; the data come later
+  EXPECT_EQ(net->fc->weight.count_nonzero().item<int64_t>(), 0);
+  EXPECT_TRUE(is(net->conv->weight, conv.copy_(row("resnet")->conv->weight.detach())));
+  net = row("orthogonal");
+  EXPECT_TRUE(is(net->conv->weight, orthogonal_(conv, std::sqrt(2.0), 2, drawn("conv.weight"))));
+  net = row("delta_orthogonal");  // grouped: orthogonal
+  EXPECT_TRUE(is(net->conv->weight, orthogonal_(conv, std::sqrt(2.0), 2, drawn("conv.weight"))));
+}
+
+TEST(Recipes, DeltaOrthogonalWhereItFitsAndOrthogonalElsewhere) {
+  struct Convs : torch::nn::Module {
+    Convs() {
+      wider = register_module("wider", torch::nn::Conv2d(3, 8, 3));
+      narrower = register_module("narrower", torch::nn::Conv2d(8, 3, 3));
+    }
+    torch::nn::Conv2d wider{nullptr}, narrower{nullptr};
+  } net;
+  const RecipeReport report = init_model(net, {.recipe = "delta_orthogonal"});
+  EXPECT_EQ(net.wider->weight.count_nonzero().item<int64_t>(), 24);
+  EXPECT_EQ(net.narrower->weight.count_nonzero().item<int64_t>(), 216);
+  EXPECT_EQ(report[0].rule, "delta_orthogonal relu");
+  EXPECT_EQ(report[2].rule, "orthogonal relu");
+}
+
+TEST(Recipes, TransposedConvolutionsCountTheirOwnFans) {
+  struct Up : torch::nn::Module {
+    Up() { up = register_module("up", torch::nn::ConvTranspose2d(torch::nn::ConvTranspose2dOptions(64, 16, 4).groups(2))); }
+    torch::nn::ConvTranspose2d up{nullptr};
+  } net;
+  init_model(net, {.recipe = "he", .key = Key(1)});
+  const torch::Tensor expected =
+      normal_(torch::empty({64, 8, 4, 4}), 0, std::sqrt(2.0 / (32 * 16)), Key(1).fold_in("init").fold_in("up.weight"));
+  EXPECT_TRUE(torch::allclose(net.up->weight.detach(), expected, 1e-6, 0));
 }
 
 TEST(Recipes, ErrorsNameRecipeAndParameter) {

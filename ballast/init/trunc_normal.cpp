@@ -1,11 +1,12 @@
 #include <ballast/init/trunc_normal.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <numbers>
 
 #include <ballast/base/check.h>
-#include <ballast/base/detmath.h>
+#include <ballast/base/key_kernel.h>
 #include <ballast/init/fill.h>
 #include <ballast/init/round.h>
 
@@ -26,12 +27,19 @@ torch::Tensor fill(torch::Tensor t, double mean, double std, double alpha, doubl
         ", std ", std);
   low = detail::smallest_from(low, t.scalar_type());
   high = detail::largest_to(high, t.scalar_type());
+  check(low <= high, "trunc_normal", "[a, b] must hold a value of t's type, got the neighbours ", high, " and ", low);
   return detail::fill_by_element(std::move(t), [=](uint64_t first, std::span<double> out) {
     fill_uniform(key, first, out);
-    for (double& x : out) {
-      const double p = left + x * mass, q = right + (1 - x) * mass;
-      double z = std::clamp(p <= q ? normal_quantile(p) : -normal_quantile(q), from, to);
-      x = std::clamp(mean + std * (mirror ? -z : z), low, high);
+    std::array<double, detail::kFillChunk> sign;
+    for (size_t i = 0; i < out.size(); ++i) {
+      const double p = left + out[i] * mass, q = right + (1 - out[i]) * mass;
+      out[i] = p <= q ? p : q;
+      sign[i] = p <= q ? 1.0 : -1.0;
+    }
+    normal_quantiles(out.data(), out.size());
+    for (size_t i = 0; i < out.size(); ++i) {
+      const double z = std::min(std::max(sign[i] * out[i], from), to);
+      out[i] = std::min(std::max(mean + std * (mirror ? -z : z), low), high);
     }
   });
 }

@@ -44,7 +44,12 @@ NormOptions Style::normed(int64_t channels, bool with_act) const {
 }
 
 Style style_of(const ModelOptions& options) {
-  return {parse_norm(options.norm), parse_act(options.act)};
+  const NormSpec norm = parse_norm(options.norm);
+  return {norm, parse_act(options.act), options.init == "fixup" && norm.kind == NormKind::none};
+}
+
+torch::Tensor shifted(const torch::Tensor& x, const ScalarBias& b) {
+  return b.is_empty() ? x : b->forward(x);
 }
 
 void check_input(const torch::Tensor& x, const ModelOptions& options, bool fixed) {

@@ -8,6 +8,8 @@
 #include <vector>
 
 #include <ballast/base/act.h>
+#include <ballast/init/fixup.h>
+#include <ballast/init/skip_init.h>
 #include <ballast/models/model.h>
 #include <ballast/norm/norm.h>
 
@@ -43,13 +45,18 @@ struct Group : torch::nn::Module {
 struct Style {
   NormSpec norm;
   Act act;
-  /// Convolutions before a norm need no bias.
-  bool conv_bias() const { return norm.kind == NormKind::none; }
+  /// A residual net without norms that starts by fixup: scalar biases and multipliers stand where norms would.
+  bool fixup = false;
+  /// Convolutions before a norm or a scalar bias need no bias.
+  bool conv_bias() const { return norm.kind == NormKind::none && !fixup; }
   /// A norm of `channels` channels whose input nobody else uses, with this style's activation or without.
   NormOptions normed(int64_t channels, bool with_act) const;
 };
 
 Style style_of(const ModelOptions& options);
+
+/// x + b where the model has such a bias, else x.
+torch::Tensor shifted(const torch::Tensor& x, const ScalarBias& b);
 
 /// Throws unless x is (N, options.in_channels, h, w); with `fixed`, h and w must be those of the options.
 void check_input(const torch::Tensor& x, const ModelOptions& options, bool fixed);

@@ -31,6 +31,18 @@ bool Model::prefers_channels_last() const {
   return row_of(options_).channels_last;
 }
 
+std::map<std::string, double> Model::lr_scale() const {
+  std::map<std::string, double> factors;
+  if (options_.init != "fixup") return factors;
+  for (const auto& module : named_modules("", /*include_self=*/false)) {
+    const torch::nn::Module& m = *module.value();
+    const bool scalar = dynamic_cast<const ScalarBiasImpl*>(&m) != nullptr || dynamic_cast<const ScalarGateImpl*>(&m) != nullptr;
+    if (!scalar) continue;
+    for (const auto& p : m.named_parameters(/*recurse=*/false)) factors[module.key() + '.' + p.key()] = 0.1;
+  }
+  return factors;
+}
+
 std::string Model::recipe() const {
   return std::string(row_of(options_).init);
 }
@@ -58,7 +70,9 @@ ModelOptions resolve(const ModelOptions& given) {
   ModelOptions options = given;
   if (options.norm == "auto") options.norm = row.norm;
   if (options.act == "auto") options.act = row.act;
-  if (options.init == "auto") options.init = row.init;
+  if (options.init == "auto") {
+    options.init = row.init == "resnet" && parse_norm(options.norm).kind == NormKind::none ? "fixup" : row.init;
+  }
   return options;
 }
 

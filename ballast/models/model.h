@@ -3,6 +3,7 @@
 #include <torch/nn/module.h>
 #include <torch/types.h>
 
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -37,6 +38,9 @@ class Model : public torch::nn::Module, public HasRecipe, public HasBranches {
   /// Parameters that take no weight decay beside those of at most one dimension, such as pos_embed.
   virtual std::vector<std::string> no_weight_decay() const { return {}; }
 
+  /// Parameters trained at a part of the learning rate, with the factor: Fixup's scalars at a tenth.
+  std::map<std::string, double> lr_scale() const;
+
   // For init (recipes.h, residual.h).
   std::string recipe() const override;
   std::string head() const override { return classifier(); }
@@ -52,14 +56,15 @@ class Model : public torch::nn::Module, public HasRecipe, public HasBranches {
 };
 
 /// Builds a model and draws its parameters by options.init: parameter `name` from run.fold_in("init").fold_in(name),
-/// so the values do not depend on threads or on the other layers. `run` is Key(seed).
+/// so the values do not depend on threads or on the other layers. `run` is Key(seed). The start lsuv needs data too:
+/// this draws what it begins from, lsuv() (init/lsuv.h) does the rest.
 /// Errors: std::invalid_argument for unknown names (the nearest is named), sizes and combinations that do not fit.
 std::shared_ptr<Model> make_model(const ModelOptions& options, Key run);
 
 /// The same without drawing: parameters hold unspecified values, to be loaded. Saves the time of the draws.
 std::shared_ptr<Model> make_model_to_load(const ModelOptions& options);
 
-/// `options` with each auto replaced by the row's own value. Errors as make_model's for names.
+/// `options` with each auto replaced by the row's own value; init: fixup for a ResNet without norms. Errors as make_model's for names.
 ModelOptions resolve(const ModelOptions& options);
 
 }  // namespace ballast

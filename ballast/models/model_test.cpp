@@ -116,6 +116,15 @@ TEST(Models, EveryNormActAndStartByNameTrainsOrIsRefusedInWords) {
     for (const InitRow& init : kInits) {
       ModelOptions o = options_for(name, 3, 16, 4);
       o.init = std::string(init.name) + (init.number ? ":0.02" : "");
+      if (init.name == "fixup") {
+        o.norm = "batch";
+        EXPECT_THAT(message_of([&] { make_model(o, Key(3)); }), testing::StartsWith("[fixup] model must have no norm layers"));
+        o.norm = "none";
+        if (!std::string_view(name).starts_with("resnet") && !std::string_view(name).starts_with("wide")) {
+          EXPECT_EQ(message_of([&] { make_model(o, Key(3)); }), "[fixup] model must have residual branches, got none");
+          continue;
+        }
+      }
       expect_trains(*make_model(o, Key(3)), 3);
     }
   }
@@ -130,6 +139,7 @@ TEST(Models, EveryNormActAndStartByNameTrainsOrIsRefusedInWords) {
     for (const InitRow& init : kInits) {
       ModelOptions o = options_for(name, 1, 8, 4);
       o.init = std::string(init.name) + (init.number ? ":0.02" : "");
+      if (init.name == "fixup") continue;  // the transformer has norms, the recurrent net no branches
       expect_trains(*make_model(o, Key(3)), 2);
     }
   }
@@ -180,6 +190,51 @@ TEST(Models, AResidualNetStartsWithBlocksThatAreTheIdentity) {
   const torch::Tensor x = torch::linspace(-2, 2, 3 * 256).reshape({1, 3, 16, 16});
   torch::NoGradGuard no_grad;
   EXPECT_TRUE(torch::allclose(a->forward(x), b->forward(x), 1e-5, 1e-6));
+}
+
+TEST(Models, AResNetWithoutNormsStartsByFixup) {
+  ModelOptions o = options_for("resnet8", 3, 16, 5);
+  o.norm = "none";
+  const auto model = make_model(o, Key(1));
+  EXPECT_EQ(model->options().init, "fixup");
+  const std::set<std::string> names = names_of(*model);
+  for (const char* name : {"bias1.bias", "bias2.bias", "layer1.0.bias1a.bias", "layer1.0.bias2b.bias", "layer1.0.scale.alpha"}) {
+    EXPECT_TRUE(names.count(name)) << name;
+    EXPECT_EQ(model->lr_scale().at(name), 0.1);
+  }
+  EXPECT_EQ(model->lr_scale().size(), 2u + 3 * 5);
+  EXPECT_FALSE(names.count("conv1.bias"));
+  // The blocks are the identity of the stem's output, and the head is 0: every score is the head's bias.
+  EXPECT_EQ(model->forward(torch::randn({2, 3, 16, 16})).abs().max().item<float>(), 0);
+  o.init = "he";
+  const auto plain = make_model(o, Key(1));
+  EXPECT_TRUE(names_of(*plain).count("conv1.bias"));
+  EXPECT_TRUE(plain->lr_scale().empty());
+}
+
+TEST(Models, FixupKeepsSignalAndGradientAtAnyDepth) {
+  for (const char* name : {"resnet20", "resnet56", "resnet110"}) {
+    ModelOptions o = options_for(name, 3, 16, 64);
+    o.norm = "none";
+    const auto model = make_model(o, Key(2));
+    auto parameters = model->named_parameters();
+    parameters["fc.weight"].detach().copy_(torch::eye(64));  // the scores are what comes before the head
+    torch::manual_seed(1);
+    const torch::Tensor y = model->forward(torch::randn({8, 3, 16, 16}));
+    const double before_head = y.detach().square().mean().item<double>();
+    // About 0.02 at every depth: each projection and its ReLU halve it twice, averaging over positions does the rest.
+    EXPECT_GT(before_head, 5e-3) << name;
+    EXPECT_LT(before_head, 0.1) << name;
+    (y * torch::randn({8, 64})).sum().backward();
+    double least = 1e300, most = 0;
+    for (const Branch& branch : model->branches()) {
+      const double rms = branch.weights.back().grad().square().mean().sqrt().item<double>();
+      least = std::min(least, rms);
+      most = std::max(most, rms);
+    }
+    EXPECT_GT(least, 0) << name;
+    EXPECT_LT(most / least, 10) << name;
+  }
 }
 
 TEST(Models, SameKeySameBitsForAnyNumberOfThreads) {

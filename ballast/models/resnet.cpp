@@ -19,6 +19,24 @@ struct Projection : torch::nn::Module {
 struct Block : torch::nn::Module {
   virtual torch::Tensor forward(const torch::Tensor& x) = 0;
   virtual Branch branch() const = 0;
+
+ protected:
+  // Fixup's scalars, for a branch of `convs` convolutions: bias1a, bias1b, ..., and scale.
+  void add_scalars(int64_t convs) {
+    for (int64_t i = 1; i <= convs; ++i) {
+      before_conv.push_back(register_module("bias" + std::to_string(i) + "a", ScalarBias()));
+      after_conv.push_back(register_module("bias" + std::to_string(i) + "b", ScalarBias()));
+    }
+    scale = register_module("scale", ScalarGate(ScalarGateOptions{.init = 1}));
+  }
+  torch::Tensor before(const torch::Tensor& x, size_t i) const { return before_conv.empty() ? x : before_conv[i]->forward(x); }
+  // Behind convolution i; the last one is multiplied first.
+  torch::Tensor after(const torch::Tensor& x, size_t i) const {
+    if (after_conv.empty()) return x;
+    return after_conv[i]->forward(i + 1 == after_conv.size() ? scale->forward(x) : x);
+  }
+  std::vector<ScalarBias> before_conv, after_conv;
+  ScalarGate scale{nullptr};
 };
 
 // conv3x3 - norm - act - conv3x3 - norm, + shortcut, act (He et al. 2015, arXiv:1512.03385).
@@ -32,10 +50,13 @@ struct BasicBlock : Block {
     if (stride != 1 || in != width) {
       downsample = register_module("downsample", std::make_shared<Projection>(in, width, stride, style));
     }
+    if (style.fixup) add_scalars(2);
   }
   torch::Tensor forward(const torch::Tensor& x) override {
-    const torch::Tensor y = conv2->forward(bn1->forward(conv1->forward(x)));
-    return bn2->forward_add(y, downsample ? downsample->forward(x) : x);
+    const torch::Tensor start = before(x, 0);
+    torch::Tensor y = bn1->forward(after(conv1->forward(start), 0));
+    y = after(conv2->forward(before(y, 1)), 1);
+    return bn2->forward_add(y, downsample ? downsample->forward(start) : x);
   }
   Branch branch() const override { return {"", {conv1->weight, conv2->weight}, bn2->weight}; }
   std::shared_ptr<Conv2d> conv1, conv2;
@@ -57,11 +78,14 @@ struct Bottleneck : Block {
     if (stride != 1 || in != out) {
       downsample = register_module("downsample", std::make_shared<Projection>(in, out, stride, style));
     }
+    if (style.fixup) add_scalars(3);
   }
   torch::Tensor forward(const torch::Tensor& x) override {
-    torch::Tensor y = bn1->forward(conv1->forward(x));
-    y = conv3->forward(bn2->forward(conv2->forward(y)));
-    return bn3->forward_add(y, downsample ? downsample->forward(x) : x);
+    const torch::Tensor start = before(x, 0);
+    torch::Tensor y = bn1->forward(after(conv1->forward(start), 0));
+    y = bn2->forward(after(conv2->forward(before(y, 1)), 1));
+    y = after(conv3->forward(before(y, 2)), 2);
+    return bn3->forward_add(y, downsample ? downsample->forward(start) : x);
   }
   Branch branch() const override { return {"", {conv1->weight, conv2->weight, conv3->weight}, bn3->weight}; }
   std::shared_ptr<Conv2d> conv1, conv2, conv3;
@@ -102,6 +126,10 @@ class ResNet : public Model {
                      : std::make_shared<Conv2d>(options_.in_channels, plan.stem_width, 3, plan.stem_stride, 1,
                                                 style.conv_bias()));
     bn1_ = register_module("bn1", Norm(style.normed(plan.stem_width, true)));
+    if (style.fixup) {
+      bias1_ = register_module("bias1", ScalarBias());
+      bias2_ = register_module("bias2", ScalarBias());
+    }
     features_ = plan.stem_width;
     for (size_t stage = 0; stage < plan.blocks.size(); ++stage) {
       const std::string stage_name = "layer" + std::to_string(stage + 1);
@@ -126,10 +154,10 @@ class ResNet : public Model {
 
   torch::Tensor forward(torch::Tensor x) override {
     check_input(x, options_, false);
-    x = bn1_->forward(conv1_->forward(x));
+    x = bn1_->forward(shifted(conv1_->forward(x), bias1_));
     if (large_stem_) x = at::max_pool2d(x, {3, 3}, {2, 2}, {1, 1});
     for (const auto& block : blocks_) x = block->forward(x);
-    return fc_->forward(at::adaptive_avg_pool2d(x, {1, 1}).flatten(1));
+    return fc_->forward(shifted(at::adaptive_avg_pool2d(x, {1, 1}).flatten(1), bias2_));
   }
 
   int64_t num_features() const override { return features_; }
@@ -148,6 +176,7 @@ class ResNet : public Model {
   int64_t features_ = 0;
   std::shared_ptr<Conv2d> conv1_;
   Norm bn1_{nullptr};
+  ScalarBias bias1_{nullptr}, bias2_{nullptr};
   std::vector<std::shared_ptr<Block>> blocks_;
   std::vector<std::string> block_names_;
   std::shared_ptr<Linear> fc_;

@@ -16,13 +16,24 @@ struct PreActBlock : torch::nn::Module {
     if (stride != 1 || in != out) {
       downsample = register_module("downsample", std::make_shared<Conv2d>(in, out, 1, stride, 0, false));
     }
+    if (style.fixup) {
+      bias1a = register_module("bias1a", ScalarBias());
+      bias1b = register_module("bias1b", ScalarBias());
+      bias2a = register_module("bias2a", ScalarBias());
+      bias2b = register_module("bias2b", ScalarBias());
+      scale = register_module("scale", ScalarGate(ScalarGateOptions{.init = 1}));
+    }
   }
   torch::Tensor forward(const torch::Tensor& x) {
-    const torch::Tensor activated = bn1->forward(x);
-    torch::Tensor y = conv2->forward(bn2->forward(conv1->forward(activated)));
+    const torch::Tensor activated = shifted(bn1->forward(shifted(x, bias1a)), bias1b);
+    const torch::Tensor middle = bn2->forward(shifted(conv1->forward(activated), bias2a));
+    torch::Tensor y = conv2->forward(shifted(middle, bias2b));
+    if (scale) y = scale->forward(y);
     return y.add_(downsample ? downsample->forward(activated) : x);
   }
   Norm bn1{nullptr}, bn2{nullptr};
+  ScalarBias bias1a{nullptr}, bias1b{nullptr}, bias2a{nullptr}, bias2b{nullptr};
+  ScalarGate scale{nullptr};
   std::shared_ptr<Conv2d> conv1, conv2, downsample;
 };
 
@@ -46,6 +57,7 @@ class WideResNet : public Model {
       }
     }
     bn1_ = register_module("bn1", Norm(style.normed(in, true)));
+    if (style.fixup) bias1_ = register_module("bias1", ScalarBias());
     fc_ = register_module("fc", std::make_shared<Linear>(in, options_.num_classes));
   }
 
@@ -53,7 +65,7 @@ class WideResNet : public Model {
     check_input(x, options_, false);
     x = conv1_->forward(x);
     for (const auto& block : blocks_) x = block->forward(x);
-    return fc_->forward(at::adaptive_avg_pool2d(bn1_->forward(x), {1, 1}).flatten(1));
+    return fc_->forward(at::adaptive_avg_pool2d(bn1_->forward(shifted(x, bias1_)), {1, 1}).flatten(1));
   }
 
   int64_t num_features() const override { return fc_->weight.size(1); }
@@ -71,6 +83,7 @@ class WideResNet : public Model {
   std::vector<std::shared_ptr<PreActBlock>> blocks_;
   std::vector<std::string> block_names_;
   Norm bn1_{nullptr};
+  ScalarBias bias1_{nullptr};
   std::shared_ptr<Linear> fc_;
 };
 

@@ -16,6 +16,7 @@
 #include <ballast/base/version.h>
 #include <ballast/control/budget.h>
 #include <ballast/control/stop_reason.h>
+#include <ballast/init/lsuv.h>
 #include <ballast/models/layer_table.h>
 #include <ballast/models/model.h>
 #include <ballast/report/table.h>
@@ -126,6 +127,7 @@ class Run {
     const RunOptions& o = setup_.options;
     model_ = make_model(setup_.model, setup_.key());
     setup_.model = model_->options();
+    plan_.init = setup_.model.init;
     load_pretrained(*model_, o, setup_.key(), plan_.start);
     frozen_ = freeze(*model_, o.train.freeze);
     note_frozen(frozen_, plan_.start);
@@ -145,11 +147,34 @@ class Run {
         *model_, [this](const torch::Tensor& x) { return model_->forward(x); }, t);
     loader_ = training_loader(setup_, layout_);
     training_mode();
+    if (setup_.model.init == "lsuv" && plan_.start.path.empty()) {
+      start_from_data();
+    }
   }
 
   void training_mode() {
     model_->train();
     keep_frozen(*model_, frozen_);
+  }
+
+  // LSUV, on the first training pictures.
+  void start_from_data() {
+    constexpr int64_t kSamples = 128;
+    loader_->start_epoch(0);
+    std::vector<torch::Tensor> parts;
+    int64_t samples = 0;
+    while (samples < kSamples) {
+      const BatchSlot* slot = loader_->next();
+      if (slot == nullptr) {
+        break;
+      }
+      parts.push_back(tensor_batch(*slot).x.clone());
+      samples += parts.back().size(0);
+    }
+    const torch::Tensor x = at::cat(parts).slice(0, 0, kSamples).to(device_);
+    const std::vector<LsuvRow> rows = lsuv(*model_, [this](torch::Tensor in) { return model_->forward(std::move(in)); }, x,
+                                           {.key = setup_.key()});
+    plan_.init = "lsuv on " + std::to_string(x.size(0)) + " pictures: " + lsuv_summary(rows);
   }
 
   std::unique_ptr<Loader> evaluation(Role role) const {
@@ -298,6 +323,7 @@ class Run {
       folder_->write("pretrained.json", start_json(plan_.start).text(2) + "\n");
     }
     record_->event("start", 0, "process " + std::to_string(getpid()));
+    record_->event("init", 0, plan_.init);
     for (const std::string& text : early_warnings_) {
       record_->event("warning", 0, text);
     }

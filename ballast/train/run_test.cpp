@@ -5,6 +5,7 @@
 #include <cmath>
 #include <filesystem>
 #include <fstream>
+#include <map>
 #include <set>
 
 #include <gtest/gtest.h>
@@ -14,6 +15,7 @@
 #include <ballast/base/key.h>
 #include <ballast/image/encode.h>
 #include <ballast/image/image.h>
+#include <ballast/init/catalog.h>
 #include <ballast/io/file.h>
 #include <ballast/io/jsonl.h>
 #include <ballast/io/prediction_file.h>
@@ -291,6 +293,43 @@ TEST_F(Runs, MeasuringTheTimeLeavesNoTrace) {
   o.run.out = (root_ / "b").string();
   run_training(o, events);
   EXPECT_EQ(bytes("a/metrics.jsonl"), bytes("b/metrics.jsonl"));
+}
+
+TEST_F(Runs, EveryStartOfTheCatalogTrainsToWeightsOfItsOwn) {
+  std::map<std::string, std::string> seen;  // weights after 27 steps, and the start that led there
+  for (const InitRow& row : kInits) {
+    Events events;
+    RunOptions o = options("init-" + std::string(row.name));
+    o.model.name = Auto<std::string>("resnet8");
+    o.model.norm = row.name == "fixup" ? "none" : "batch";
+    o.model.act = "tanh";  // with relu, he is plain_cnn
+    o.model.init = std::string(row.name) + (row.number ? ":0.05" : "");
+    o.train.epochs = Auto<int64_t>(1);
+    o.train.batch_size = 8;
+    const RunResult r = run_training(o, events);
+    EXPECT_EQ(r.steps, 27) << row.name;
+    EXPECT_NE(events.plan.init.find(row.name), std::string::npos);
+    const auto [other, is_new] = seen.emplace(bytes(r.folder / "model/model.safetensors"), row.name);
+    if (row.summary == "as plain_cnn") {
+      EXPECT_EQ(other->second, "plain_cnn") << row.name;
+    } else {
+      EXPECT_TRUE(is_new) << row.name << " trains as " << other->second;
+    }
+  }
+}
+
+TEST_F(Runs, LsuvUsesTheFirstTrainingPictures) {
+  Events events;
+  RunOptions o = options("lsuv");
+  o.model.init = "lsuv";
+  o.train.epochs = Auto<int64_t>(1);
+  run_training(o, events);
+  // Two convolutions and the head, which starts at 0.
+  EXPECT_TRUE(events.plan.init.starts_with("lsuv on 128 pictures: 2 of 3 layers rescaled, by ")) << events.plan.init;
+  o.run.out = (root_ / "again").string();
+  o.run.workers = Auto<int64_t>(0);
+  run_training(o, events);
+  EXPECT_EQ(bytes("lsuv/model/model.safetensors"), bytes("again/model/model.safetensors"));
 }
 
 TEST_F(Runs, MonitoringTheTestPartIsRefused) {

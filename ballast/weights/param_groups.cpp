@@ -4,6 +4,7 @@
 #include <cmath>
 #include <map>
 #include <set>
+#include <sstream>
 
 #include <ballast/base/check.h>
 #include <ballast/models/model.h>
@@ -87,8 +88,10 @@ std::vector<ParamGroup> param_groups(const torch::nn::Module& module, const Grou
   check_options(parameters, options);
   const ParamDepths depths = param_depths(module);
   std::set<std::string> declared;
+  std::map<std::string, double> slower;
   if (const auto* model = dynamic_cast<const Model*>(&module)) {
     for (const std::string& name : model->no_weight_decay()) declared.insert(name);
+    slower = model->lr_scale();
   }
   std::vector<ParamGroup> groups;
   std::map<std::string, size_t> by_name;
@@ -111,6 +114,12 @@ std::vector<ParamGroup> param_groups(const torch::nn::Module& module, const Grou
       group.weight_decay = rule->weight_decay.value_or(group.weight_decay);
     }
     group.name += (group.name.empty() ? "" : ", ") + std::string(decays ? "decay" : "no_decay");
+    if (const auto part = slower.find(name); part != slower.end()) {
+      std::ostringstream text;
+      text << ", lr x " << part->second;
+      group.name += text.str();
+      group.lr_scale *= part->second;
+    }
     group.lr = options.lr * group.lr_scale;
     const auto [place, fresh] = by_name.emplace(group.name, groups.size());
     if (fresh) groups.push_back(std::move(group));

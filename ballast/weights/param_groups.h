@@ -42,6 +42,8 @@ struct GroupOptions {
 ///
 ///   lr of depth i = lr * layer_decay^(L + 1 - i) * lr_scale;   stem 0, blocks 1..L, head L + 1
 ///
+/// lr_scale is the rule's times the model's own (Model::lr_scale: a tenth for the scalars of Fixup).
+///
 /// Depth    block: a numbered child, the outermost one (layer1.0, blocks.11, layers.3); in a model without such children
 ///          each layer with a weight of more than one dimension, with the norm behind it. What comes before the first block
 ///          is the stem (if nothing does, the first block is); what comes after the last one, as the classifier, the head.
