@@ -74,7 +74,7 @@ std::optional<LayerUse> layer_use(const ObservedOp& op, const Owners& owners) {
 bool passes_on(const std::string& op) {
   static const std::set<std::string_view> kNames = {
       "view", "reshape", "flatten", "unflatten", "transpose", "t", "permute", "movedim", "squeeze", "unsqueeze", "select",
-      "slice", "narrow", "chunk", "split", "unbind", "expand", "contiguous", "alias", "detach", "_unsafe_view", "dropout",
+      "slice", "narrow", "chunk", "split", "unbind", "expand", "contiguous", "clone", "alias", "detach", "_unsafe_view", "dropout",
       "feature_dropout", "alpha_dropout", "feature_alpha_dropout", "to"};
   return kNames.contains(bare(op));
 }

@@ -35,7 +35,7 @@ struct LayerUse {
 /// What `op` is, if it is a convolution, a linear layer, or a matrix product with a parameter.
 std::optional<LayerUse> layer_use(const ObservedOp& op, const Owners& owners);
 
-/// Hands on its input: views, contiguous, dropout.
+/// Hands on its input: views, copies, dropout.
 bool passes_on(const std::string& op);
 /// Normalizes activations.
 bool is_norm_op(const std::string& op);

