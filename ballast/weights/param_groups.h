@@ -21,9 +21,9 @@ struct ParamGroup {
 
 /// A group of its own for the parameters that a glob matches.
 struct GroupRule {
-  std::string match;                    ///< as in freeze(): `fc.*`
+  std::string match = {};               ///< as in freeze(): `fc.*`
   double lr_scale = 1;                  ///< >= 0, on top of layer_decay
-  std::optional<double> weight_decay;   ///< >= 0; else as without the rule
+  std::optional<double> weight_decay = std::nullopt;  ///< >= 0; else as without the rule
 };
 
 /// Options of param_groups.
