@@ -35,6 +35,12 @@ std::string joined(const std::vector<std::string>& names) {
   return out;
 }
 
+/// What a flag means that is given without a value: one whose value is shown as [100st] means 100st. "": it needs one.
+std::string implicit_value(const OptionRow& row) {
+  const std::string_view shown = row.field.value_name;
+  return shown.starts_with('[') && shown.ends_with(']') ? std::string(shown.substr(1, shown.size() - 2)) : "";
+}
+
 /// Without the key, which people who type a flag do not know: "--lr must be ...".
 std::string flag_problem(const std::string& flag, const std::string& key, const std::string& error) {
   const std::string prefix = key + " ";
@@ -74,7 +80,7 @@ class Line {
     // CLI11 gives the last value of several to a flag; a missing one is best said in our words.
     if (!words.empty()) {
       const std::string& last = words.back();
-      if (const Binding* b = find(last); b != nullptr && !b->row->is_flag()) {
+      if (const Binding* b = find(last); b != nullptr && !b->row->is_flag() && implicit_value(*b->row).empty()) {
         problems_.push_back({"", last + " needs a value: " + b->row->type});
         words.pop_back();
       }
@@ -121,9 +127,13 @@ class Line {
     all_.push_back(b);
     const OptionRow* row = b.row;
     const std::string flag = shown_flag(*row);
-    const auto take = [this, row, &table, apply, flag](const std::vector<std::string>& values) {
+    const auto take = [this, row, &table, apply, flag](std::vector<std::string> given) {
       const bool list = row->type.starts_with("list");
-      for (const std::string& value : values) {
+      const std::string implicit = implicit_value(*row);
+      if (!implicit.empty() && (given.empty() || given[0].empty() || given[0] == "{}")) {
+        given = {implicit};
+      }
+      for (const std::string& value : given) {
         if (!apply) {
           parsed.arguments.flags.push_back({flag, row->key, value});
           // Set here only to report all problems together; the layers below it come first.
@@ -165,7 +175,8 @@ class Line {
     } else {
       CLI::Option* option = app_.add_option(joined(b.names), take);
       const bool repeats = apply && row->type.starts_with("list");
-      option->expected(1)->multi_option_policy(repeats ? CLI::MultiOptionPolicy::TakeAll : CLI::MultiOptionPolicy::TakeLast);
+      option->expected(implicit_value(*row).empty() ? 1 : 0, 1)
+          ->multi_option_policy(repeats ? CLI::MultiOptionPolicy::TakeAll : CLI::MultiOptionPolicy::TakeLast);
     }
   }
   void unknown(const std::string& word) {

@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include <ballast/base/check.h>
+#include <ballast/init/catalog.h>
 #include <ballast/models/catalog.h>
 
 #include "arguments.h"
@@ -36,6 +37,11 @@ std::string value_cases(const OptionTable& table) {
       names += (names.empty() ? "" : "|") + flag;
     }
     std::string values = joined(words_of(row.field.choices));
+    if (row.key == "model.init" || row.key == "probe.compare") {
+      for (const InitRow& init : kInits) {
+        values += (values.empty() ? "" : " ") + std::string(init.name);
+      }
+    }
     if (row.key == "model.name") {
       for (const ModelRow& model : kModels) {
         values += (values.empty() ? "" : " ") + std::string(model.name);

@@ -52,6 +52,13 @@ struct CompareRequest {
   std::filesystem::path a, b;
 };
 
+struct ProbeRequest {
+  RunOptions options;
+  std::vector<std::string> compare;  ///< starts laid over each other; empty: that of the options
+  double lr = 0.01;                  ///< of the update ratio
+  std::filesystem::path page;        ///< the HTML page; empty: none
+};
+
 struct ReportRequest {
   std::vector<std::filesystem::path> runs;
   std::filesystem::path out;      ///< empty: report.html in the run's folder; of several runs: ./report.html

@@ -14,6 +14,7 @@ struct Side final : TorchSide {
   int inspect(const Session& s, const InspectRequest& r) override { return inspect_with_torch(s, r); }
   int convert(const Session& s, const ConvertRequest& r) override { return convert_with_torch(s, r); }
   int compare(const Session& s, const CompareRequest& r) override { return compare_with_torch(s, r); }
+  int probe(const Session& s, const ProbeRequest& r) override { return probe_with_torch(s, r); }
   int report(const Session& s, const ReportRequest& r) override { return report_with_torch(s, r); }
   int doctor(const Session& s, const DoctorRequest& r) override { return doctor_with_torch(s, r); }
   int bench(const Session& s, const BenchRequest& r) override { return bench_with_torch(s, r); }

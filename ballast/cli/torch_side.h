@@ -17,6 +17,7 @@ struct PredictRequest;
 struct InspectRequest;
 struct ConvertRequest;
 struct CompareRequest;
+struct ProbeRequest;
 struct ReportRequest;
 struct DoctorRequest;
 struct BenchRequest;
@@ -34,6 +35,7 @@ struct TorchSide {
   virtual int report(const Session& session, const ReportRequest& request) = 0;
   virtual int doctor(const Session& session, const DoctorRequest& request) = 0;
   virtual int bench(const Session& session, const BenchRequest& request) = 0;
+  virtual int probe(const Session& session, const ProbeRequest& request) = 0;
 };
 /// The module's one symbol, of type `TorchSide& ()`.
 inline constexpr const char* kTorchSideSymbol = "ballast_torch_side";

@@ -30,7 +30,7 @@ inline constexpr std::array<InitRow, 19> kInits = {{
     {"efficientnet", false, "convolutions He normal by fan_out per group, linear layers U(+-1/sqrt fan_out)"},
     {"torch", false, "LibTorch's own start: U(+-1/sqrt fan_in) for weights and biases"},
     {"he", false, "He normal by fan_in with the activation's gain, biases 0"},
-    {"xavier", false, "Glorot normal with the activation's gain, biases 0"},
+    {"xavier", false, "Glorot normal (gain 1; tanh 5/3), biases 0: vanishes in deep ReLU nets"},
     {"lecun", false, "LeCun normal (truncated), biases 0"},
     {"orthogonal", false, "orthogonal with the activation's gain, biases 0"},
     {"delta_orthogonal", false, "convolutions 0 but for an orthogonal centre tap, linear layers orthogonal"},

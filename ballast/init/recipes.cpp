@@ -171,7 +171,10 @@ class Recipe {
     }
     std::string rule;
     per_gate(item, key, [&](const torch::Tensor& gate, Key gate_key) {
-      if (!is("rnn")) {
+      if (is("orthogonal") && item.kind == Kind::rnn_recurrent) {
+        orthogonal_(gate, 1, 1, gate_key);  // over time the state's size is kept, not the pre-activation's
+        rule = "orthogonal";
+      } else if (!is("rnn")) {
         rule = weight(item, gate, gate_key);
       } else if (item.kind == Kind::rnn_input) {
         xavier_uniform_(gate, 1, {}, gate_key);
@@ -239,7 +242,8 @@ class Recipe {
       return "kaiming_normal in " + std::string(act_name(act));
     }
     if (is("xavier")) {
-      xavier_normal_(w, gain(act, a), fan, key);
+      // Glorot's rule knows no rectifier: with ReLU's gain it would be He's by another name.
+      xavier_normal_(w, act == Act::tanh ? gain(act, a) : 1, fan, key);
       return "xavier_normal " + std::string(act_name(act));
     }
     if (is("lecun")) {

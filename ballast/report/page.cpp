@@ -6,10 +6,8 @@
 #include <set>
 
 #include <ballast/base/check.h>
-#include <ballast/base/version.h>
 #include <ballast/report/alerts.h>
 #include <ballast/report/html.h>
-#include <ballast/report/page_assets.h>
 #include <ballast/report/page_parts.h>
 #include <ballast/report/svg_chart.h>
 #include <ballast/report/table.h>
@@ -17,28 +15,11 @@
 namespace ballast {
 namespace {
 
-std::string script_hash() {
-  std::string bytes;
-  auto digit = [](char c) { return c <= '9' ? c - '0' : c - 'a' + 10; };
-  for (size_t i = 0; i + 1 < kPageScriptSha256.size(); i += 2) {
-    bytes += static_cast<char>(digit(kPageScriptSha256[i]) * 16 + digit(kPageScriptSha256[i + 1]));
-  }
-  return base64(bytes);
-}
-
 std::string title_of(const std::vector<RunPage>& runs, const PageOptions& options) {
   if (runs.size() > 1) {
     return std::to_string(runs.size()) + " runs side by side";
   }
   return run_title(runs[0].record, options.no_times);
-}
-
-void contents(Html& h, const std::vector<std::pair<std::string, std::string>>& entries) {
-  h.open("nav", {{"class", "toc"}, {"aria-label", "Contents"}}).open("ul");
-  for (const auto& [id, title] : entries) {
-    h.open("li").element("a", title, {{"href", "#" + id}}).close();
-  }
-  h.close().close();
 }
 
 std::string make_page(const std::vector<RunPage>& runs, const PageOptions& options) {
@@ -62,41 +43,13 @@ std::string make_page(const std::vector<RunPage>& runs, const PageOptions& optio
     run_sections(body, runs[0], options, "", 2, entries);
   }
 
-  Html h;
-  h.open("html", {{"lang", "en"}}).open("head");
-  h.single("meta", {{"charset", "utf-8"}});
-  h.single("meta",
-           {{"http-equiv", "Content-Security-Policy"},
-            {"content",
-             "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-" +
-                 script_hash() + "'"}});
-  h.single("meta", {{"name", "viewport"}, {"content", "width=device-width, initial-scale=1"}});
-  h.single("meta", {{"name", "color-scheme"}, {"content", "light dark"}});
-  h.single("link", {{"rel", "icon"}, {"href", "data:,"}});
-  h.element("title", title + " - ballast report");
-  h.style(std::string(kUplotCss) + "\n" + std::string(kPageCss));
-  h.close();
-  h.open("body").element("a", "To the contents", {{"class", "skip"}, {"href", "#main"}});
-  h.open("div", {{"class", "frame"}});
-  h.open("header", {{"class", "top"}});
-  h.element("p", "ballast training report", {{"class", "over"}}).element("h1", title);
-  h.element(
-      "p",
-      runs.size() > 1 ? comparison_lead(runs, options) : run_lead(runs[0].record, options.no_times),
-      {{"class", "lead"}});
-  h.close();
-  h.open("div", {{"class", "body"}});
-  contents(h, entries);
-  h.open("main", {{"id", "main"}}).add(body).close();
-  h.close();
-  h.open("footer");
-  h.element("p", "Written by ballast " + std::string(version()) +
-                     ". The charts' zoom is uPlot 1.6.32 by Leon Sorokin, MIT licence. This file "
-                     "needs no network.");
-  h.close().close();
-  h.script(kPageScript);
-  h.close().close();
-  return "<!doctype html>\n" + h.str() + "\n";
+  return framed_page({.kind = "ballast training report",
+                      .tab = title + " - ballast report",
+                      .title = title,
+                      .lead = runs.size() > 1 ? comparison_lead(runs, options)
+                                              : run_lead(runs[0].record, options.no_times),
+                      .entries = entries},
+                     body);
 }
 
 }  // namespace

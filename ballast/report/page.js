@@ -35,7 +35,7 @@
     const value = (u, v) => (v == null ? "-" : Number(v.toPrecision(4)) + (data.percent ? " %" : ""));
     const series = data.series.map((s) => ({ label: s.name, stroke: css("--c" + s.style), width: 1.8, dash: dashes[s.style],
       spanGaps: true, value, points: { show: s.x.length <= 60 } }));
-    return new uPlot({ width: box.clientWidth, height: 270, scales: { x: { time: false } },
+    return new uPlot({ width: box.clientWidth, height: 270, scales: { x: { time: false }, y: data.log ? { distr: 3 } : {} },
       cursor: { drag: { x: true, y: false } }, axes: [axis, { ...axis, size: 56 }],
       series: [{ label: data.x, value: (u, v) => (v == null ? "-" : Number(v.toPrecision(5))) }, ...series] }, joined, box);
   };

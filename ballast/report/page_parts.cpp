@@ -112,6 +112,7 @@ void RunSections::all() {
   first_batch();
   calibration();
   model();
+  watched_layers();
   configuration();
   data();
   if (!options_.no_times) {

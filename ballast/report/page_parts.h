@@ -16,6 +16,17 @@ using PageEntries = std::vector<std::pair<std::string, std::string>>;  // anchor
 
 std::string base64(std::string_view bytes);
 
+/// What stands around a page's sections: head, title, contents, footer.
+struct PageFrame {
+  std::string kind;   ///< "ballast training report"
+  std::string tab;    ///< the title of the browser's tab
+  std::string title;
+  std::string lead;   ///< a sentence under the title
+  PageEntries entries;
+};
+/// A whole page that needs no network: style, script and the policy that allows nothing else are inside.
+std::string framed_page(const PageFrame& frame, const Html& body);
+
 /// "runs-3" or, without times, "fashion-mnist, resnet8_wide": folders of equal runs have different names.
 std::string run_title(const RecordedRun& record, bool no_times);
 /// A name for run i among several: its folder's, made unique.

@@ -11,7 +11,8 @@
 namespace ballast {
 
 /// Writes the sections of one run; private to the room. Its functions stand in the files named after what they show:
-/// page_result, page_curves, page_classes, page_samples, page_model, page_setup.
+/// page_result, page_curves, page_classes, page_samples, page_model, page_layers,
+/// page_setup.
 class RunSections {
  public:
   RunSections(Html& h, const RunPage& run, const PageOptions& options, std::string prefix,
@@ -49,6 +50,7 @@ class RunSections {
   void tree_row(const Node& node, bool group);
   void tree(const Node& node);
   void model();
+  void watched_layers();
   void config_rows(const std::vector<const ConfigValue*>& values, const std::string& caption);
   void configuration();
   void data();

@@ -165,6 +165,8 @@ class Reader {
       r_.train.push_back(t);
     } else if (kind == "check") {
       check_row(row);
+    } else if (kind == "watch") {
+      watch_row(row);
     } else if (kind == "decision") {
       DecisionRow d;
       d.step = integer_of(row, "step");
@@ -174,6 +176,33 @@ class Reader {
       d.values = values && values->is_object() ? rest_of(*values, {})
                                                : rest_of(row, {"kind", "step", "what", "reason"});
       r_.decisions.push_back(d);
+    }
+  }
+
+  void watch_row(const JsonValue& row) {
+    WatchRow w;
+    w.step = integer_of(row, "step");
+    const JsonValue* layers = row.find("layers");
+    if (!layers || !layers->is_array()) {
+      return;
+    }
+    for (const JsonValue& layer : layers->elements()) {
+      if (!layer.is_object()) {
+        continue;
+      }
+      WatchedLayerRow l{.name = layer.string_or("name", "")};
+      l.mean = layer.number_or("mean", kNone);
+      l.std = layer.number_or("std", kNone);
+      l.across = layer.number_or("across", kNone);
+      l.zeros = layer.number_or("zeros", kNone);
+      l.saturated = layer.number_or("saturated", kNone);
+      l.gradient = layer.number_or("gradient", kNone);
+      l.weight_gradient = layer.number_or("weight_gradient", kNone);
+      l.update = layer.number_or("update", kNone);
+      w.layers.push_back(std::move(l));
+    }
+    if (!w.layers.empty()) {
+      r_.watch.push_back(std::move(w));
     }
   }
 

@@ -53,6 +53,21 @@ struct ClassRow {
   int64_t correct = 0;
 };
 
+/// A layer in a row of kind "watch"; NaN where nothing was measured.
+struct WatchedLayerRow {
+  std::string name;
+  double mean = kNone, std = kNone, across = kNone;  ///< of the pre-activations
+  double zeros = kNone, saturated = kNone;           ///< shares behind the activation
+  double gradient = kNone, weight_gradient = kNone;  ///< rms
+  double update = kNone;                             ///< |step| / |weight|
+};
+
+/// kind = "watch": a sampled step.
+struct WatchRow {
+  int64_t step = 0;
+  std::vector<WatchedLayerRow> layers;
+};
+
 /// kind = "check".
 struct CheckRow {
   int64_t step = 0;
@@ -136,6 +151,7 @@ struct RecordedRun {
   std::vector<TrainRow> train;
   std::vector<CheckRow> checks;
   std::vector<DecisionRow> decisions;
+  std::vector<WatchRow> watch;
   std::vector<TimingRow> timing;
   std::vector<EventRow> events;
   /// env.json, flattened: "libtorch" -> "1.13.1", "cpu.model" -> "..."; in the file's order.

@@ -96,6 +96,9 @@ std::string zoom_data(const LineChart& chart) {
   JsonValue data = JsonValue::object();
   data["x"] = chart.x_title;
   data["percent"] = chart.percent;
+  if (chart.log) {
+    data["log"] = true;
+  }
   JsonValue series = JsonValue::array();
   for (const ChartSeries& s : chart.series) {
     JsonValue item = JsonValue::object();
@@ -106,7 +109,7 @@ std::string zoom_data(const LineChart& chart) {
     auto rounded = [](double v) { return std::stod(format_significant(v, 6)); };
     double last = -std::numeric_limits<double>::infinity();
     for (const ChartPoint& p : s.points) {
-      if (std::isfinite(p.x) && std::isfinite(p.y) && p.x > last) {
+      if (std::isfinite(p.x) && std::isfinite(p.y) && p.x > last && (p.y > 0 || !chart.log)) {
         x.push_back(rounded(p.x));
         y.push_back(rounded(p.y));
         last = p.x;
@@ -122,8 +125,11 @@ std::string zoom_data(const LineChart& chart) {
 
 // Gridlines inside the SVG, their labels as HTML over it: so text keeps its size at every width.
 void grid(Html& svg, Html& labels, const Axis& axis, bool horizontal,
-          const std::vector<double>& ticks, double scale) {
+          const std::vector<double>& ticks, double scale, bool log = false) {
   std::vector<std::string> names = tick_labels(ticks, scale);
+  for (size_t i = 0; log && i < ticks.size(); ++i) {
+    names[i] = "1e" + std::to_string(std::lround(ticks[i]));
+  }
   std::string d;
   for (size_t i = 0; i < ticks.size(); ++i) {
     double at = axis.at(ticks[i]);
@@ -217,6 +223,16 @@ std::vector<ChartPoint> decimate(const std::vector<ChartPoint>& points, size_t l
   return out;
 }
 
+// Whole decades between the ends of a logarithmic axis, at most about six of them.
+static std::vector<double> decade_ticks(double lo, double hi) {
+  std::vector<double> ticks;
+  const double step = std::max(1.0, std::ceil((hi - lo) / 6));
+  for (double t = std::ceil(lo / step - 1e-6) * step; t <= hi + 1e-6; t += step) {
+    ticks.push_back(t);
+  }
+  return ticks;
+}
+
 Html line_chart(const LineChart& chart) {
   LineChart c = chart;
   Axis x{kNone, kNone};
@@ -227,6 +243,11 @@ Html line_chart(const LineChart& chart) {
   };
   for (ChartSeries& s : c.series) {
     s.points = decimate(s.points);
+    for (ChartPoint& p : s.points) {
+      if (c.log) {
+        p.y = p.y > 0 ? std::log10(p.y) : kNone;
+      }
+    }
     std::vector<double> values;
     for (const ChartPoint& p : s.points) {
       if (std::isfinite(p.x) && std::isfinite(p.y)) {
@@ -261,6 +282,10 @@ Html line_chart(const LineChart& chart) {
   if (c.from_zero) {
     widen(y, 0);
   }
+  if (c.log) {  // at least one whole decade to either side of a line that says nothing else
+    y.lo = std::min(y.lo, std::floor(y.lo + 0.3));
+    y.hi = std::max(y.hi, std::ceil(y.hi - 0.3));
+  }
   double pad = y.hi > y.lo ? 0.06 * (y.hi - y.lo) : std::max(1e-9, 0.1 * std::abs(y.hi));
   y.hi += pad;
   if (!(c.from_zero && y.lo == 0)) {
@@ -273,7 +298,7 @@ Html line_chart(const LineChart& chart) {
     x.hi = x.lo + 1;
   }
 
-  h.add(legend(c));
+  h.add(legend(chart));
   Html svg;
   Html labels;
   svg.open("svg", {{"viewBox", "0 0 1000 400"},
@@ -283,7 +308,7 @@ Html line_chart(const LineChart& chart) {
   svg.element("title", c.title, {{"id", c.id + "-t"}})
       .element("desc", c.summary, {{"id", c.id + "-d"}});
   labels.open("div", {{"class", "ticks"}, {"aria-hidden", "true"}});
-  grid(svg, labels, y, true, nice_ticks(y.lo, y.hi, 5), c.percent ? 100 : 1);
+  grid(svg, labels, y, true, c.log ? decade_ticks(y.lo, y.hi) : nice_ticks(y.lo, y.hi, 5), c.percent ? 100 : 1, c.log);
   grid(svg, labels, x, false, nice_ticks(x.lo, x.hi, 8), 1);
   for (const ChartMark& m : c.marks) {
     double at = x.at(m.x);
@@ -306,8 +331,8 @@ Html line_chart(const LineChart& chart) {
   labels.close();
   h.open("div", {{"class", "plot"}}).add(svg).add(labels).close();
   h.element("p", c.x_title, {{"class", "xtitle"}, {"aria-hidden", "true"}});
-  h.add(data_table(c));
-  h.json(c.id + "-z", zoom_data(c));
+  h.add(data_table(c.log ? chart : c));
+  h.json(c.id + "-z", zoom_data(c.log ? chart : c));
   h.close();
   return h;
 }

@@ -42,6 +42,8 @@ struct LineChart {
   /// Values above the 99th percentile of a series without dots may leave the chart (a spike would flatten the rest).
   bool clip_spikes = false;
   double x_min = kNone, x_max = kNone;
+  /// The y axis is logarithmic; values <= 0 are gaps.
+  bool log = false;
 };
 
 /// Between `lo` and `hi`, at most about `n` multiples of 1, 2 or 5 times a power of ten, lo and hi included where they

@@ -19,6 +19,7 @@
 #include <ballast/init/lsuv.h>
 #include <ballast/models/layer_table.h>
 #include <ballast/models/model.h>
+#include <ballast/probe/drop_order.h>
 #include <ballast/report/table.h>
 #include <ballast/train/evaluate_loader.h>
 #include <ballast/train/machine.h>
@@ -29,6 +30,7 @@
 #include <ballast/train/run_rows.h>
 #include <ballast/train/run_setup.h>
 #include <ballast/train/saved_model.h>
+#include <ballast/train/step_watch.h>
 #include <ballast/train/tensor_batch.h>
 #include <ballast/train/trainer.h>
 #include <ballast/weights/freeze.h>
@@ -144,7 +146,11 @@ class Run {
     TrainerOptions t = trainer_options(setup_);
     t.optimizer.groups = groups_;
     trainer_ = std::make_unique<Trainer>(
-        *model_, [this](const torch::Tensor& x) { return model_->forward(x); }, t);
+        *model_,
+        [this](const torch::Tensor& x) {
+          return watch_ && watch_->active() ? watch_->forward([&] { return model_->forward(x); }, x.size(0)) : model_->forward(x);
+        },
+        t);
     loader_ = training_loader(setup_, layout_);
     training_mode();
     if (setup_.model.init == "lsuv" && plan_.start.path.empty()) {
@@ -196,6 +202,7 @@ class Run {
     loader_->start_epoch(0);
     double seconds = 0;
     int64_t samples = 0;
+    drop_warnings_.clear();
     for (int i = 0; i < 4 && seconds < 3; ++i) {
       const double start = seconds_now();
       const BatchSlot* slot = loader_->next();
@@ -203,6 +210,12 @@ class Run {
         break;
       }
       const TensorBatch batch = tensor_batch(*slot);
+      if (i == 0 && batch.x.size(0) >= 2) {
+        const torch::Tensor few = batch.x.slice(0, 0, 32).to(device_);
+        for (const DropOrderRow& row : drop_order(*model_, [this](const torch::Tensor& x) { return model_->forward(x); }, few)) {
+          drop_warnings_.push_back(row.text);
+        }
+      }
       if (batch.x.size(0) > 0) {
         probe.step(batch.x, batch.y);
       }
@@ -273,6 +286,9 @@ class Run {
     events_.on_plan(p);
     for (const std::string& note : data.notes) {
       warn(note);
+    }
+    for (const std::string& text : drop_warnings_) {
+      warn(text);
     }
     if (p.val_images == 0) {
       warn("there is no validation part: the last weights are kept, and nothing can stop the run early");
@@ -402,6 +418,10 @@ class Run {
     const int64_t log_every = std::max<int64_t>(1, o.log.every.steps(setup_.steps_per_epoch, setup_.total_steps));
     train_start_ = last_save_ = seconds_now();
     digest_ = std::make_unique<SampleDigest>(o.run.seed);
+    if (o.log.watch) {
+      watch_every_ = std::max<int64_t>(1, o.log.watch->steps(setup_.steps_per_epoch, setup_.total_steps));
+      watch_ = std::make_unique<StepWatch>(*model_);
+    }
     last_bad_ = 0;
     bool go_on = true;
     for (epoch_ = 0; epoch_ < setup_.epochs && go_on; ++epoch_) {
@@ -414,7 +434,15 @@ class Run {
           break;
         }
         window_.data += seconds_now() - t0;
+        // The first step, and every watch_every_ steps after it.
+        const bool watched = watch_ != nullptr && trainer_->steps() % watch_every_ == 0;
+        if (watched) {
+          watch_->begin();
+        }
         const StepResult r = step(*slot, epoch_);
+        if (watched) {
+          watch_row();
+        }
         after_step(r, *slot, log_every);
         ++batch_;
         const int64_t t = trainer_->steps();
@@ -479,6 +507,17 @@ class Run {
     report_bad_samples();
   }
 
+  void watch_row() {
+    const double begin = seconds_now();
+    JsonValue row = JsonValue::object();
+    row["kind"] = "watch";
+    row["step"] = trainer_->steps();
+    row["epoch"] = static_cast<double>(trainer_->steps()) / static_cast<double>(setup_.steps_per_epoch);
+    row["layers"] = watch_->end();
+    watch_seconds_since_ += seconds_now() - begin;
+    try_to_save([&] { record_->metrics(row); });
+  }
+
   void report_bad_samples() {
     const std::vector<BadSample>& bad = loader_->bad_samples();
     for (; last_bad_ < bad.size(); ++last_bad_) {
@@ -512,6 +551,10 @@ class Run {
     timing["reduce"] = 0.0;
     timing["check"] = check_seconds_since_;
     timing["save"] = save_seconds_since_;
+    if (watch_) {
+      timing["watch"] = watch_seconds_since_;
+      watch_seconds_since_ = 0;
+    }
     timing["images_per_second"] = seconds > 0 ? samples / seconds : 0;
     timing["rss"] = resident_bytes();
     check_seconds_since_ = save_seconds_since_ = 0;
@@ -851,6 +894,9 @@ class Run {
   std::vector<ParamGroup> groups_;
   std::unique_ptr<Trainer> trainer_;
   std::unique_ptr<Loader> loader_, val_;
+  std::unique_ptr<StepWatch> watch_;
+  int64_t watch_every_ = 0;
+  std::vector<std::string> drop_warnings_;
   RunPlan plan_;
   std::vector<LayerRow> layers_;
   std::unique_ptr<RunFolder> folder_;
@@ -879,7 +925,7 @@ class Run {
   std::deque<double> last_losses_, last_norms_;
   std::deque<std::pair<double, int64_t>> rate_;
   double train_start_ = 0, last_progress_ = 0, last_step_end_ = 0, step_seconds_ = 0;
-  double check_time_ = 0, check_seconds_since_ = 0, save_seconds_since_ = 0, save_time_ = 0, last_save_ = 0;
+  double check_time_ = 0, check_seconds_since_ = 0, save_seconds_since_ = 0, watch_seconds_since_ = 0, save_time_ = 0, last_save_ = 0;
   int64_t saved_step_ = 0;
   int failed_saves_ = 0;
 };

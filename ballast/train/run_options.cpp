@@ -300,6 +300,9 @@ template <class Visitor>
 void describe(Visitor& visit, LogSection& o) {
   visit("every", o.every, {.help = "between rows of the training record", .flags = "--log-every", .range = above(0),
                            .unit = steps});
+  visit("watch", o.watch, {.help = "between samples of each layer's activations, gradients and updates, for the record and the report; "
+                                   "without a value 100st",
+                           .flags = "--watch", .range = above(0), .unit = steps, .value_name = "[100st]"});
   visit("tensorboard", o.tensorboard, {.help = "write TensorBoard event files", .flags = "--tensorboard"});
 }
 
@@ -358,6 +361,9 @@ std::vector<std::string> find_conflicts(const RunOptions& o) {
   }
   if (o.eval.every.is_time()) {
     out.push_back("eval.every must be in ep, st or %, got " + o.eval.every.text());
+  }
+  if (o.log.watch && o.log.watch->is_time()) {
+    out.push_back("log.watch must be in ep, st or %, got " + o.log.watch->text());
   }
   if (o.log.every.is_time()) {
     out.push_back("log.every must be in ep, st or %, got " + o.log.every.text());

@@ -136,6 +136,7 @@ struct SaveSection {
 struct LogSection {
   Duration every{50, Duration::Unit::steps};  ///< between rows of kind `train`
   bool tensorboard = true;
+  std::optional<Duration> watch;              ///< between samples of the layers' statistics; --watch alone: 100st
 };
 
 struct MathSection {

@@ -3,6 +3,8 @@
 // The allocator of the second is process-wide and a benchmark that ran before would share it: run one per process, as
 // benchmarks/run does. BALLAST_BENCH_THREADS (2) sets LibTorch's threads for both.
 
+#include <algorithm>
+#include <chrono>
 #include <cstdlib>
 #include <memory>
 
@@ -10,7 +12,9 @@
 #include <torch/torch.h>
 
 #include <ballast/models/model.h>
+#include <ballast/models/probe_model.h>
 #include <ballast/train/allocator.h>
+#include <ballast/train/step_watch.h>
 #include <ballast/train/trainer.h>
 
 namespace {
@@ -115,5 +119,59 @@ void ballast_step(benchmark::State& state) {
   state.SetItemsProcessed(state.iterations() * kBatch);
 }
 BENCHMARK(ballast_step)->Name("step/ballast")->UseRealTime()->Unit(benchmark::kMillisecond)->Iterations(20);
+
+// A step, and what looks at it: all in one process, in turns, so that the machine is the same for all. Items a second
+// count pictures of the plain steps; the counters are in steps.
+//
+//   probe   an init_report: at most 4 steps
+//   watch   what a watched step takes more than a plain one, every 100 steps: at most 0.01
+void probe_cost(benchmark::State& state) {
+  ballast::install_caching_allocator();
+  set_threads();
+  ballast::ModelOptions options;
+  options.name = "resnet20";
+  const std::shared_ptr<ballast::Model> model = ballast::make_model(options, ballast::Key(0));
+  ballast::to_channels_last(*model);
+  model->train();
+  ballast::StepWatch watch(*model);
+  ballast::TrainerOptions trainer_options;
+  trainer_options.total_steps = 1'000'000;
+  trainer_options.schedule.lr = 0.01;
+  ballast::Trainer trainer(
+      *model,
+      [&](const torch::Tensor& x) { return watch.active() ? watch.forward([&] { return model->forward(x); }, x.size(0)) : model->forward(x); },
+      trainer_options);
+  const torch::Tensor x = torch::randn({kBatch, 3, 32, 32}).contiguous(torch::MemoryFormat::ChannelsLast);
+  const torch::Tensor y = torch::randint(0, 10, {kBatch}, torch::kLong);
+  const auto seconds = [](const auto& run) {
+    const auto start = std::chrono::steady_clock::now();
+    run();
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  };
+  const auto plain = [&] { trainer.step(x, y); };
+  const auto watched = [&] {
+    watch.begin();
+    trainer.step(x, y);
+    benchmark::DoNotOptimize(watch.end());
+  };
+  const auto report = [&] { benchmark::DoNotOptimize(ballast::probe_model(*model, x, y)); };
+  plain(), watched(), report(), plain();
+  std::vector<double> plains, probes, watches;
+  for (auto _ : state) {
+    const double step = seconds(plain);
+    plains.push_back(step);
+    watches.push_back((seconds(watched) - step) / step);
+    probes.push_back(seconds(report) / step);
+  }
+  const auto median = [](std::vector<double> v) {
+    std::sort(v.begin(), v.end());
+    return v[v.size() / 2];
+  };
+  state.SetItemsProcessed(state.iterations() * kBatch);
+  state.counters["probe"] = median(probes);
+  state.counters["watch"] = median(watches) / 100;
+  state.counters["step_ms"] = 1000 * median(plains);
+}
+BENCHMARK(probe_cost)->Name("probe/cost")->UseRealTime()->Unit(benchmark::kMillisecond)->Iterations(9);
 
 }  // namespace

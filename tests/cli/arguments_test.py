@@ -8,7 +8,7 @@ import unittest
 import support
 from support import Case, environment, main, make_photos
 
-COMMANDS = ["train", "eval", "predict", "list", "inspect", "convert", "compare", "data check", "report", "config", "bench", "doctor",
+COMMANDS = ["train", "eval", "predict", "list", "inspect", "convert", "compare", "probe", "data check", "report", "config", "bench", "doctor",
             "completion", "version"]
 
 
@@ -22,7 +22,7 @@ class Words(Case):
 
     def test_a_typo_of_a_command_is_answered(self):
         for typo, name in [("tran", "train"), ("trian", "train"), ("evla", "eval"), ("predit", "predict"),
-                           ("lst", "list"), ("inspct", "inspect"), ("reprot", "report"), ("confg", "config"),
+                           ("lst", "list"), ("inspct", "inspect"), ("porbe", "probe"), ("reprot", "report"), ("confg", "config"),
                            ("bnech", "bench"), ("docter", "doctor"), ("completoin", "completion")]:
             self.refused(self.run_in(typo), 2, f'unknown command "{typo}"; did you mean "{name}"?')
         self.refused(self.run_in("data", "chekc"), 2, 'did you mean "data check"?')

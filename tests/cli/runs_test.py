@@ -290,6 +290,67 @@ class Use(WithRun):
         self.refused(self.here("inspect", "resnet18", "--input", "224"), 2, "3x224x224")
         self.refused(self.here("inspect", "none.safetensors"), 3, "none.safetensors")
 
+    def test_probe_names_what_is_wrong_with_a_start(self):
+        words = ["probe", "--data", "photos", "--image-size", "16", "--batch-size", "16", "--threads", "1", "--workers", "0"]
+        page = self.dir / "probe.html"
+        sick = self.here(*words, "--model", "plain_cnn:12", "--init", "torch", "--page", page, "--json")
+        self.assertEqual(sick.code, 0, sick.err)
+        found = sick.json()
+        self.assertEqual(found["verdict"], "vanishing", found)
+        self.assertEqual(found["level"], "error")
+        self.assertTrue(found["layer"].startswith("layers."), found["layer"])
+        self.assertEqual(found["cure"], "he")
+        self.assertEqual([layer["name"] for layer in found["layers"]][-1], "fc")
+        self.assertEqual(len(found["layers"]), 12)
+        self.assertIn("Against depth", page.read_text())
+        # The words of a healthy one; nothing is written without a page.
+        healthy = self.here(*words, "--model", "plain_cnn:12", "--init", "he", "--page", "none")
+        self.assertEqual(healthy.code, 0, healthy.err)
+        self.assertIn("healthy: ", healthy.out)
+        self.assertIn("\u2588", healthy.out)
+        self.assertNotIn("page:", healthy.out)
+        self.assertFalse((self.home / "probe.html").exists())
+
+    def test_probe_lays_starts_over_each_other(self):
+        page = self.dir / "compare.html"
+        result = self.here("probe", "--data", "photos", "--image-size", "16", "--batch-size", "16", "--threads", "1", "--workers", "0",
+                           "--model", "mlp:6x32", "--compare", "he,normal:1,constant:0.1", "--page", page, "--json")
+        self.assertEqual(result.code, 0, result.err)
+        verdicts = {r["init"]: r["verdict"] for r in result.json()["compare"]}
+        self.assertEqual(verdicts, {"he": "healthy", "normal:1": "exploding", "constant:0.1": "symmetric"})
+        text = page.read_text()
+        for name in verdicts:
+            self.assertIn("Layers, " + name, text)
+        self.refused(self.here("probe", "--data", "photos", "--compare", "he,orthgonal"), 2, 'did you mean "orthogonal"?')
+        self.refused(self.here("probe", "--data", "nowhere"), 3, "nowhere")
+
+    def test_probe_shows_a_recurrent_net_step_by_step(self):
+        words = ["probe", "--data", "photos", "--image-size", "16", "--batch-size", "16", "--threads", "1", "--workers", "0",
+                 "--page", "none", "--json", "--model"]
+        for model, init, verdict in [("rnn:plain", "auto", "healthy"), ("rnn:lstm", "auto", "healthy"),
+                                     ("rnn:plain", "normal:0.1326", "exploding")]:  # 1.5 / sqrt(128)
+            found = self.here(*words, model, "--init", init).json()
+            self.assertEqual(found["verdict"], verdict, (model, init, found["text"], found["findings"]))
+            self.assertEqual(len(found["steps"]), 16)
+
+    def test_watch_records_layers_and_shows_them_in_the_report(self):
+        for flags, steps in ((["--watch", "2"], [1, 3, 5]), (["--watch"], [1])):
+            run = self.dir / ("run" + str(len(flags)))
+            result = self.here("train", "--data", "photos", *QUICK, *flags, "--out", run, "--quiet")
+            self.assertEqual(result.code, 0, result.err)
+            rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+            watched = [r for r in rows if r["kind"] == "watch"]
+            self.assertEqual([r["step"] for r in watched][:3], steps)
+            self.assertEqual([layer["name"] for layer in watched[0]["layers"]], ["fc1", "head"])
+            self.assertTrue(all(layer["update"] > 0 and layer["gradient"] > 0 for layer in watched[0]["layers"]))
+            self.assertIn("Layers over time", (run / "report.html").read_text())
+        plain = self.here("train", "--data", "photos", *QUICK, "--out", self.dir / "plain", "--quiet")
+        self.assertEqual(plain.code, 0, plain.err)
+        self.assertNotIn("Layers over time", (self.dir / "plain/report.html").read_text())
+        # Watching changes nothing.
+        weights = [(self.dir / name / "model/model.safetensors").read_bytes() for name in ("run2", "plain")]
+        self.assertEqual(weights[0], weights[1])
+
     def test_report_and_list(self):
         page = self.dir / "page.html"
         result = self.here("report", "runs/first", "--out", page, "--json")
