@@ -105,9 +105,7 @@ torch::Tensor soft_targets(const torch::Tensor& log_p, const torch::Tensor& targ
   return reduce(loss, or_one(rows), o.reduction, dtype);
 }
 
-}  // namespace
-
-torch::Tensor cross_entropy(const torch::Tensor& logits, const torch::Tensor& target, const CrossEntropyOptions& o) {
+void check_options(const torch::Tensor& logits, const CrossEntropyOptions& o) {
   check(o.label_smoothing >= 0 && o.label_smoothing <= 1, "cross_entropy", "label_smoothing must be in [0, 1], got ",
         o.label_smoothing);
   check(logits.is_floating_point(), "cross_entropy", "logits must be floating point, got ", logits.scalar_type());
@@ -115,14 +113,64 @@ torch::Tensor cross_entropy(const torch::Tensor& logits, const torch::Tensor& ta
   const int64_t classes = logits.size(1);
   check(!o.weight.defined() || (o.weight.dim() == 1 && o.weight.size(0) == classes), "cross_entropy",
         "weight must have shape (", classes, "), got ", o.weight.defined() ? shape_text(o.weight) : "");
+}
+
+// Class targets: one for each row.
+void check_rows(const torch::Tensor& logits, const torch::Tensor& target) {
   std::vector<int64_t> rows = logits.sizes().vec();
   rows.erase(rows.begin() + 1);
+  check(target.scalar_type() == torch::kLong && target.sizes() == rows, "cross_entropy",
+        "target must have the shape of the rows of logits, got ", shape_text(target), " and ", shape_text(logits));
+}
+
+}  // namespace
+
+torch::Tensor cross_entropy(const torch::Tensor& logits, const MixTarget& target, const CrossEntropyOptions& o) {
+  const torch::Tensor lam = target.lam.detach();
+  const torch::Tensor wrong = ~((lam >= 0) & (lam <= 1));
+  if (wrong.any().item<bool>()) {
+    fail("cross_entropy", "lam must be in [0, 1], got ", lam.masked_select(wrong)[0].item<double>());
+  }
+  check(logits.dim() == 2 && (lam.dim() == 0 || lam.sizes() == target.a.sizes()), "cross_entropy",
+        "lam must be a scalar or have one value for each row of (N, K) logits, got ", shape_text(lam), " and ",
+        shape_text(logits));
+  CrossEntropyOptions rows = o;
+  rows.reduction = Reduction::none;
+  rows.ignore_index = -1;  // no class: both must be in [0, K)
+  for (const torch::Tensor* t : {&target.a, &target.b}) {
+    const torch::Tensor below = *t < 0;
+    if (below.any().item<bool>()) {
+      const int64_t at = first_of(below);
+      fail("cross_entropy", "target must be in [0, ", logits.size(1), "), got ", t->flatten()[at].item<int64_t>(), " at ",
+           place_text(at, t->sizes()));
+    }
+  }
+  // The loss is linear in the target: two class losses over one log_softmax, whose own log_softmax is the identity.
+  const bool half = logits.scalar_type() == torch::kHalf || logits.scalar_type() == torch::kBFloat16;
+  const torch::Tensor log_p = at::log_softmax(half ? logits.to(torch::kFloat) : logits, 1);
+  const torch::Tensor weight = o.weight.defined() ? o.weight.to(log_p.scalar_type()) : o.weight;
+  check_options(logits, o);
+  check_rows(logits, target.a);
+  check_rows(logits, target.b);
+  const torch::Tensor a = class_targets(log_p, target.a, weight, rows, log_p.scalar_type());
+  const torch::Tensor b = class_targets(log_p, target.b, weight, rows, log_p.scalar_type());
+  const torch::Tensor l = lam.to(log_p.scalar_type());
+  const torch::Tensor loss = l * a + (1 - l) * b;
+  const torch::Tensor count = torch::full({}, static_cast<double>(loss.numel()), log_p.options().requires_grad(false));
+  return reduce(loss, or_one(count), o.reduction, logits.scalar_type());
+}
+
+torch::Tensor cross_entropy(const torch::Tensor& logits, const torch::Tensor& target, const CrossEntropyOptions& o) {
+  check_options(logits, o);
   const bool indices = target.scalar_type() == torch::kLong;
   check(indices || target.is_floating_point(), "cross_entropy",
         "target must be int64 classes or floating point probabilities, got ", target.scalar_type());
-  check(indices ? target.sizes() == rows : target.sizes() == logits.sizes(), "cross_entropy",
-        "target must have the shape of ", indices ? "the rows of " : "", "logits, got ", shape_text(target), " and ",
-        shape_text(logits));
+  if (indices) {
+    check_rows(logits, target);
+  } else {
+    check(target.sizes() == logits.sizes(), "cross_entropy", "target must have the shape of logits, got ",
+          shape_text(target), " and ", shape_text(logits));
+  }
 
   const bool half = logits.scalar_type() == torch::kHalf || logits.scalar_type() == torch::kBFloat16;
   const torch::Tensor log_p = at::log_softmax(half ? logits.to(torch::kFloat) : logits, 1);

@@ -4,9 +4,9 @@
 
 #include <cstdint>
 
-namespace ballast {
+#include <ballast/loss/reduction.h>
 
-enum class Reduction { none, mean, sum };
+namespace ballast {
 
 /// Options of cross_entropy.
 struct CrossEntropyOptions {
@@ -34,5 +34,16 @@ struct CrossEntropyOptions {
 ///          `[cross_entropy] target rows must sum to 1, got 0.8 at (2)` (to 1e-3); wrong shapes and types.
 torch::Tensor cross_entropy(const torch::Tensor& logits, const torch::Tensor& target,
                             const CrossEntropyOptions& options = {});
+
+/// Targets of mixed samples (mixup, CutMix): row n is lam_n of class a_n and 1 - lam_n of class b_n.
+struct MixTarget {
+  torch::Tensor a, b;  ///< (N) int64, in [0, K)
+  torch::Tensor lam;   ///< (N) or a scalar, in [0, 1]: the share that really came from a
+};
+
+/// Cross entropy with the probabilities q = lam onehot(a) + (1 - lam) onehot(b), without building them: equal to
+/// cross_entropy(logits, q). Mixing and smoothing commute. Mean over all rows; ignore_index does not apply.
+/// Errors   as above; `[cross_entropy] lam must be in [0, 1], got 1.2`.
+torch::Tensor cross_entropy(const torch::Tensor& logits, const MixTarget& target, const CrossEntropyOptions& options = {});
 
 }  // namespace ballast

@@ -81,6 +81,32 @@ TEST(CrossEntropy, SoftEqualsHardOnOneHotsAndLibTorchsOnMixtures) {
   }
 }
 
+TEST(CrossEntropy, MixEqualsTheProbabilitiesItStandsFor) {
+  const torch::Tensor a = torch::tensor({1, 0, 3}, torch::kLong), b = torch::tensor({2, 0, 1}, torch::kLong);
+  const torch::Tensor weight = torch::tensor({0.5, 2.0, 1.0, 0.25}, torch::kDouble);
+  for (const torch::Tensor& lam : {torch::tensor({0.3, 1.0, 0.0}, torch::kDouble), torch::tensor(0.7, torch::kDouble)}) {
+    const torch::Tensor share = lam.expand({3}).unsqueeze(1);
+    const torch::Tensor q = share * torch::one_hot(a, 4) + (1 - share) * torch::one_hot(b, 4);
+    for (double e : {0.0, 0.2}) {
+      for (bool weighted : {false, true}) {
+        for (Reduction r : {Reduction::none, Reduction::mean, Reduction::sum}) {
+          const CrossEntropyOptions o{.label_smoothing = e, .weight = weighted ? weight : torch::Tensor(), .reduction = r};
+          torch::Tensor x = draw({3, 4}).requires_grad_(), y = x.detach().clone().requires_grad_();
+          const torch::Tensor mixed = cross_entropy(x, MixTarget{a, b, lam}, o), soft = cross_entropy(y, q, o);
+          EXPECT_TRUE(torch::allclose(mixed, soft, 1e-12, 1e-12));
+          mixed.sum().backward();
+          soft.sum().backward();
+          EXPECT_TRUE(torch::allclose(x.grad(), y.grad(), 1e-12, 1e-12));
+        }
+      }
+    }
+  }
+  EXPECT_EQ(message_of([&] { cross_entropy(draw({3, 4}), MixTarget{a, b, torch::tensor(1.2, torch::kDouble)}); }),
+            "[cross_entropy] lam must be in [0, 1], got 1.2");
+  EXPECT_EQ(message_of([&] { cross_entropy(draw({3, 3}), MixTarget{a, b, torch::tensor(0.2)}); }),
+            "[cross_entropy] target must be in [0, 3), got 3 at (2)");
+}
+
 TEST(CrossEntropy, AllRowsIgnoredGiveZeroAndZeroGradients) {
   for (double e : {0.0, 0.1}) {
     torch::Tensor logits = draw({2, 3}).requires_grad_();
