@@ -18,5 +18,6 @@ int compare_with_torch(const Session& session, const CompareRequest& request);
 int report_with_torch(const Session& session, const ReportRequest& request);
 int doctor_with_torch(const Session& session, const DoctorRequest& request);
 int bench_with_torch(const Session& session, const BenchRequest& request);
+int drop_preview_with_torch(const Session& session, const DropPreviewRequest& request);
 
 }  // namespace ballast::cli

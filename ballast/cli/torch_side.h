@@ -20,6 +20,7 @@ struct CompareRequest;
 struct ReportRequest;
 struct DoctorRequest;
 struct BenchRequest;
+struct DropPreviewRequest;
 
 /// What the module offers. It throws as the library does.
 struct TorchSide {
@@ -34,6 +35,7 @@ struct TorchSide {
   virtual int report(const Session& session, const ReportRequest& request) = 0;
   virtual int doctor(const Session& session, const DoctorRequest& request) = 0;
   virtual int bench(const Session& session, const BenchRequest& request) = 0;
+  virtual int drop_preview(const Session& session, const DropPreviewRequest& request) = 0;
 };
 /// The module's one symbol, of type `TorchSide& ()`.
 inline constexpr const char* kTorchSideSymbol = "ballast_torch_side";
