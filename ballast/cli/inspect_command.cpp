@@ -4,6 +4,7 @@
 #include <ballast/base/check.h>
 #include <ballast/io/pt_file.h>
 #include <ballast/models/catalog.h>
+#include <ballast/models/model_options.h>
 
 #include "command.h"
 #include "requests.h"
@@ -19,6 +20,7 @@ struct InspectFlags {
   std::string norm = "auto";
   std::string init = "auto";
   std::string act = "auto";
+  ModelOptions drops;  ///< only its drops
   uint64_t seed = 0;
 };
 /// "3x224x224" as numbers; empty if it is not of that form.
@@ -52,6 +54,13 @@ void describe(Visitor& visit, InspectFlags& o) {
   visit("norm", o.norm, {.help = "normalization of a model by name", .flags = "--norm", .value_name = "NAME"});
   visit("init", o.init, {.help = "initial values of a model by name", .flags = "--init", .value_name = "NAME"});
   visit("act", o.act, {.help = "activation of a model by name", .flags = "--act", .value_name = "NAME"});
+  visit("drop", o.drops.drop, {.help = "dropout of a model by name, as in `train`; see `ballast list drop`", .flags = "--drop --dropout", .value_name = "P"});
+  visit("spatial_dropout", o.drops.spatial_dropout, {.help = "spatial dropout", .flags = "--spatial-dropout", .value_name = "P"});
+  visit("alpha_dropout", o.drops.alpha_dropout, {.help = "alpha dropout", .flags = "--alpha-dropout", .value_name = "P"});
+  visit("drop_connect", o.drops.drop_connect, {.help = "drop connect", .flags = "--drop-connect", .value_name = "P[:shared][:gaussian]"});
+  visit("drop_block", o.drops.drop_block, {.help = "drop block", .flags = "--drop-block", .value_name = "P[:SIZE][:shared]"});
+  visit("drop_path", o.drops.drop_path, {.help = "stochastic depth", .flags = "--drop-path", .value_name = "P[:row|:batch]"});
+  visit("patch_dropout", o.drops.patch_dropout, {.help = "patch dropout", .flags = "--patch-dropout", .value_name = "P"});
   visit("seed", o.seed, {.help = "decides the initial values", .flags = "--seed"});
 }
 
@@ -118,6 +127,7 @@ class InspectCommand : public Command {
             {
                 {"a layer table", "ballast inspect resnet18 --input 3x224x224"},
                 {"a deep plain net with a norm", "ballast inspect plain_cnn:30 --norm batch"},
+                {"where its dropout stands", "ballast inspect resnet20 --drop-path 0.1 --drop-block 0.1:5"},
                 {"a trained model", "ballast inspect runs/photos-resnet18-1"},
                 {"any safetensors file", "ballast inspect model.safetensors --json"},
                 {"a checkpoint of PyTorch", "ballast inspect checkpoint.pth"},
@@ -132,6 +142,7 @@ class InspectCommand : public Command {
                            .norm = flags_.norm,
                            .init = flags_.init,
                            .act = flags_.act,
+                           .drops = flags_.drops,
                            .seed = flags_.seed};
     std::error_code error;
     const std::filesystem::path path(request.target);

@@ -4,6 +4,7 @@
 
 #include <ballast/augment/catalog.h>
 #include <ballast/base/check.h>
+#include <ballast/drop/catalog.h>
 #include <ballast/init/catalog.h>
 #include <ballast/models/catalog.h>
 #include <ballast/norm/catalog.h>
@@ -35,9 +36,9 @@ class ListCommand : public Command {
   CommandText text() const override {
     return {
         .name = "list",
-        .summary = "catalogs: models, augment, init, norm; and the runs here",
-        .operands = "models | augment | init | norm | runs",
-        .about = "What --model, --augment-train, --init and --norm take, and what stands in runs/. Parameters and "
+        .summary = "catalogs: models, augment, init, norm, drop; and the runs here",
+        .operands = "models | augment | init | norm | drop | runs",
+        .about = "What --model, --augment-train, --init, --norm and the flags of dropout take, and what stands in runs/. Parameters and "
                  "multiply-adds of a model are for the input and the number of classes shown.",
         .examples =
             {
@@ -62,11 +63,14 @@ class ListCommand : public Command {
     if (what == "norm") {
       return norm(session);
     }
+    if (what == "drop") {
+      return drop(session);
+    }
     if (what == "runs") {
       return runs(session);
     }
-    usage_error("list knows models, augment, init, norm and runs, got \"" + what + "\"" +
-                did_you_mean(what, std::vector<std::string>{"models", "augment", "init", "norm", "runs"}));
+    usage_error("list knows models, augment, init, norm, drop and runs, got \"" + what + "\"" +
+                did_you_mean(what, std::vector<std::string>{"models", "augment", "init", "norm", "drop", "runs"}));
   }
 
  private:
@@ -120,6 +124,18 @@ class ListCommand : public Command {
     for (const NormRow& row : kNorms) {
       table.row({std::string(row.form), std::string(row.summary)});
       all.push_back({{"name", row.name}, {"form", row.form}, {"summary", row.summary}});
+    }
+    session.print(table.text());
+    session.document(all);
+    return kDone;
+  }
+
+  static int drop(const Session& session) {
+    Table table({{"flag", Align::left}, {"about", Align::left}, {"where", Align::left}});
+    ordered_json all = ordered_json::array();
+    for (const DropRow& row : kDrops) {
+      table.row({std::string(row.flag) + " " + std::string(row.form), std::string(row.summary), std::string(row.where)});
+      all.push_back({{"name", row.stem}, {"flag", row.flag}, {"form", row.form}, {"summary", row.summary}, {"where", row.where}});
     }
     session.print(table.text());
     session.document(all);

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include <ballast/models/model_options.h>
 #include <ballast/train/evaluate.h>
 #include <ballast/train/predict.h>
 #include <ballast/train/run_options.h>
@@ -37,6 +38,7 @@ struct InspectRequest {
   std::vector<int64_t> input;     ///< channels, height, width; empty: the model's own
   int64_t classes = 0;            ///< 0: the model's own
   std::string norm = "auto", init = "auto", act = "auto";
+  ModelOptions drops;             ///< only its drops
   uint64_t seed = 0;
   bool file = false;              ///< target is a file of weights
 };
@@ -57,6 +59,14 @@ struct ProbeRequest {
   std::vector<std::string> compare;  ///< starts laid over each other; empty: that of the options
   double lr = 0.01;                  ///< of the update ratio
   std::filesystem::path page;        ///< the HTML page; empty: none
+};
+
+struct DropPreviewRequest {
+  double p = 0.3;
+  int64_t side = 28;
+  int64_t block_size = 7;
+  uint64_t seed = 0;
+  std::string out = "masks.png";
 };
 
 struct ReportRequest {

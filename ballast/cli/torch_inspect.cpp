@@ -42,6 +42,9 @@ int inspect_with_torch(const Session& session, const InspectRequest& request) {
   options.norm = request.norm;
   options.init = request.init;
   options.act = request.act;
+  ModelOptions drops = request.drops;
+  const auto from = drop_fields(drops), to = drop_fields(options);
+  for (size_t i = 0; i < to.size(); ++i) *to[i].second = *from[i].second;
   const std::shared_ptr<Model> model = make_model(options, Key(request.seed));
   const auto rows = layer_table(*model);
   const LayerTotals sum = totals(rows);
@@ -61,12 +64,21 @@ int inspect_with_torch(const Session& session, const InspectRequest& request) {
                       {"multiply_adds", layer.multiply_adds}});
   }
   const std::string shape = std::to_string(input[0]) + "x" + std::to_string(input[1]) + "x" + std::to_string(input[2]);
+  std::string dropping;
+  ordered_json places = ordered_json::array();
+  for (const DropPlace& place : drop_places(*model)) {
+    dropping += "  " + place.name + ": " + place.stem + ", p " + format_significant(place.p, 4) + "\n";
+    places.push_back({{"name", place.name}, {"technique", place.stem}, {"p", place.p}});
+  }
+  if (!dropping.empty()) {
+    dropping = "\nwhile training it drops at\n" + dropping;
+  }
   session.print(request.target + " at " + shape + ", " + std::to_string(options.num_classes) + " classes; norm " +
                 resolved.norm + ", init " + resolved.init + ", act " + resolved.act + "\n\n" + table.text() + "\ntotal: " +
-                format_count(sum.params) + " parameters, " + format_count(sum.multiply_adds) + " multiply-adds a picture\n");
+                format_count(sum.params) + " parameters, " + format_count(sum.multiply_adds) + " multiply-adds a picture\n" + dropping);
   session.document({{"model", request.target}, {"input", input}, {"classes", options.num_classes}, {"norm", resolved.norm},
                     {"init", resolved.init}, {"act", resolved.act}, {"parameters", sum.params},
-                    {"multiply_adds", sum.multiply_adds}, {"layers", layers}});
+                    {"multiply_adds", sum.multiply_adds}, {"layers", layers}, {"drops", places}});
   return kDone;
 }
 

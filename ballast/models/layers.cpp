@@ -1,5 +1,6 @@
 #include <ballast/models/layers.h>
 
+#include <algorithm>
 #include <ostream>
 
 #include <ballast/base/check.h>
@@ -26,8 +27,16 @@ Linear::Linear(int64_t in, int64_t out, bool with_bias) {
   if (with_bias) bias = register_parameter("bias", torch::empty({out}));
 }
 
-torch::Tensor Linear::forward(const torch::Tensor& x) const {
-  return at::linear(x, weight, bias);
+torch::Tensor Linear::forward(const torch::Tensor& x) {
+  return drop_connect.is_empty() ? at::linear(x, weight, bias) : drop_connect->forward(x, weight, bias);
+}
+
+void Linear::connect(const DropSpec& spec) {
+  if (spec.p == 0) return;
+  drop_connect = register_module(
+      "drop_connect", DropConnect(DropConnectOptions{.p = spec.p,
+                                                     .per_sample = !spec.shared,
+                                                     .inference = spec.gaussian ? Inference::gaussian : Inference::mean}));
 }
 
 void Linear::pretty_print(std::ostream& stream) const {
@@ -50,6 +59,49 @@ Style style_of(const ModelOptions& options) {
 
 torch::Tensor shifted(const torch::Tensor& x, const ScalarBias& b) {
   return b.is_empty() ? x : b->forward(x);
+}
+
+DropPlan drops_of(const ModelOptions& o, std::initializer_list<std::string_view> places) {
+  const auto spec = [&](std::string_view stem, const std::string& text) {
+    const DropSpec parsed = parse_drop(stem, text);
+    if (parsed.p == 0 || std::find(places.begin(), places.end(), stem) != places.end()) return parsed;
+    for (const DropRow& row : kDrops) {
+      if (row.stem == stem) fail(stem, o.name, " must have a place for it, got none (", row.where, ')');
+    }
+    return parsed;
+  };
+  return {.dropout = spec("dropout", o.drop),
+          .spatial = spec("spatial_dropout", o.spatial_dropout),
+          .alpha = spec("alpha_dropout", o.alpha_dropout),
+          .connect = spec("drop_connect", o.drop_connect),
+          .block = spec("drop_block", o.drop_block),
+          .path = spec("drop_path", o.drop_path),
+          .patch = spec("patch_dropout", o.patch_dropout)};
+}
+
+Dropout add_dropout(torch::nn::Module& owner, const std::string& name, const DropSpec& spec) {
+  return spec.p == 0 ? Dropout(nullptr) : owner.register_module(name, Dropout(DropoutOptions{.p = spec.p}));
+}
+
+AlphaDropout add_alpha_dropout(torch::nn::Module& owner, const std::string& name, const DropSpec& spec) {
+  return spec.p == 0 ? AlphaDropout(nullptr) : owner.register_module(name, AlphaDropout(AlphaDropoutOptions{.p = spec.p}));
+}
+
+SpatialDropout2d add_spatial_dropout(torch::nn::Module& owner, const std::string& name, const DropSpec& spec) {
+  return spec.p == 0 ? SpatialDropout2d(nullptr)
+                     : owner.register_module(name, SpatialDropout2d(SpatialDropoutOptions{.p = spec.p}));
+}
+
+DropBlock add_drop_block(torch::nn::Module& owner, const std::string& name, const DropSpec& spec) {
+  return spec.p == 0 ? DropBlock(nullptr)
+                     : owner.register_module(name, DropBlock(DropBlockOptions{
+                                                       .p = spec.p, .block_size = spec.block_size, .per_channel = !spec.shared}));
+}
+
+DropPath add_drop_path(torch::nn::Module& owner, const std::string& name, const DropSpec& spec, double p) {
+  return p == 0 ? DropPath(nullptr)
+                : owner.register_module(
+                      name, DropPath(DropPathOptions{.drop_prob = p, .mode = spec.batch ? DropPathMode::batch : DropPathMode::row}));
 }
 
 void check_input(const torch::Tensor& x, const ModelOptions& options, bool fixed) {

@@ -8,6 +8,14 @@
 #include <vector>
 
 #include <ballast/base/act.h>
+#include <ballast/drop/alpha_dropout.h>
+#include <ballast/drop/catalog.h>
+#include <ballast/drop/drop_block.h>
+#include <ballast/drop/drop_connect.h>
+#include <ballast/drop/drop_path.h>
+#include <ballast/drop/dropout.h>
+#include <ballast/drop/patch_dropout.h>
+#include <ballast/drop/spatial_dropout.h>
 #include <ballast/init/fixup.h>
 #include <ballast/init/skip_init.h>
 #include <ballast/models/model.h>
@@ -28,9 +36,12 @@ struct Conv2d : torch::nn::Module {
 
 struct Linear : torch::nn::Module {
   Linear(int64_t in, int64_t out, bool with_bias = true);
-  torch::Tensor forward(const torch::Tensor& x) const;
+  torch::Tensor forward(const torch::Tensor& x);
   void pretty_print(std::ostream& stream) const override;
+  /// Drops its weights from now on (drop_connect); with p = 0 nothing changes.
+  void connect(const DropSpec& spec);
   torch::Tensor weight, bias;
+  DropConnect drop_connect{nullptr};
 };
 
 /// Children under their numbers, as torch::nn::Sequential names them; they are called by their owner.
@@ -57,6 +68,26 @@ Style style_of(const ModelOptions& options);
 
 /// x + b where the model has such a bias, else x.
 torch::Tensor shifted(const torch::Tensor& x, const ScalarBias& b);
+/// The drops of a model's options, taken apart. `places` are the stems that the model has a place for; another one with
+/// p > 0 throws.
+struct DropPlan {
+  DropSpec dropout, spatial, alpha, connect, block, path, patch;
+};
+DropPlan drops_of(const ModelOptions& options, std::initializer_list<std::string_view> places);
+
+/// Registers a drop under `name`, or gives an empty holder where p = 0: nothing then runs.
+Dropout add_dropout(torch::nn::Module& owner, const std::string& name, const DropSpec& spec);
+AlphaDropout add_alpha_dropout(torch::nn::Module& owner, const std::string& name, const DropSpec& spec);
+SpatialDropout2d add_spatial_dropout(torch::nn::Module& owner, const std::string& name, const DropSpec& spec);
+DropBlock add_drop_block(torch::nn::Module& owner, const std::string& name, const DropSpec& spec);
+/// `p` in place of the spec's own: it grows with depth.
+DropPath add_drop_path(torch::nn::Module& owner, const std::string& name, const DropSpec& spec, double p);
+
+/// x through a drop that may be empty.
+template <class Holder>
+torch::Tensor through(Holder& drop, const torch::Tensor& x) {
+  return drop.is_empty() ? x : drop->forward(x);
+}
 
 /// Throws unless x is (N, options.in_channels, h, w); with `fixed`, h and w must be those of the options.
 void check_input(const torch::Tensor& x, const ModelOptions& options, bool fixed);

@@ -1,6 +1,7 @@
 #include <ballast/models/model.h>
 
 #include <ballast/base/check.h>
+#include <ballast/drop/drop_layer.h>
 #include <ballast/init/catalog.h>
 #include <ballast/models/catalog.h>
 #include <ballast/models/layers.h>
@@ -65,6 +66,16 @@ std::shared_ptr<torch::nn::Module> Model::clone(const torch::optional<torch::Dev
   return copy;
 }
 
+std::vector<DropPlace> drop_places(const torch::nn::Module& model) {
+  std::vector<DropPlace> places;
+  for (const auto& item : model.named_modules("", false)) {
+    if (const auto* layer = dynamic_cast<const DropLayer*>(item.value().get())) {
+      places.push_back({item.key(), std::string(layer->stem()), layer->drop_rate()});
+    }
+  }
+  return places;
+}
+
 ModelOptions resolve(const ModelOptions& given) {
   const ModelRow& row = row_of(given);
   ModelOptions options = given;
@@ -89,7 +100,10 @@ std::shared_ptr<Model> make_model_to_load(const ModelOptions& given) {
   parse_init(options.init);
   const std::string_view family = row_of(options).init;
   for (const Maker& maker : kMakers) {
-    if (maker.recipe == family) return maker.make(options);
+    if (maker.recipe != family) continue;
+    std::shared_ptr<Model> model = maker.make(options);
+    name_layers(*model);
+    return model;
   }
   fail<std::logic_error>("models", "every row must have a maker, got ", options.name);
 }

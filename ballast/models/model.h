@@ -64,6 +64,14 @@ std::shared_ptr<Model> make_model(const ModelOptions& options, Key run);
 /// The same without drawing: parameters hold unspecified values, to be loaded. Saves the time of the draws.
 std::shared_ptr<Model> make_model_to_load(const ModelOptions& options);
 
+/// Where a model drops: a row for each layer of the dropout family.
+struct DropPlace {
+  std::string name;  ///< dotted: layer2.0.path
+  std::string stem;  ///< drop_path
+  double p = 0;
+};
+std::vector<DropPlace> drop_places(const torch::nn::Module& model);
+
 /// `options` with each auto replaced by the row's own value; init: fixup for a ResNet without norms. Errors as make_model's for names.
 ModelOptions resolve(const ModelOptions& options);
 

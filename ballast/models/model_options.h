@@ -1,7 +1,9 @@
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <string>
+#include <utility>
 
 namespace ballast {
 
@@ -21,8 +23,30 @@ struct ModelOptions {
   std::string init = "auto";
   /// auto (the row's own), or an activation of base/act.h: relu, gelu, silu, tanh, ...
   std::string act = "auto";
+  /// The dropout family: values of drop/catalog.h such as "0.3" and "0.1:7"; "0": none. Each stands where the paper of its
+  /// technique places it in this model (the rows' `where`); a model that has no such place is an error.
+  std::string drop = "0";
+  std::string spatial_dropout = "0";
+  std::string alpha_dropout = "0";
+  std::string drop_connect = "0";
+  std::string drop_block = "0";
+  std::string drop_path = "0";
+  std::string patch_dropout = "0";
 
   friend bool operator==(const ModelOptions&, const ModelOptions&) = default;
 };
+
+/// The drops of `options` (const or not) by their name there.
+template <class Options>
+auto drop_fields(Options& o) {
+  using Text = std::pair<const char*, decltype(&o.drop)>;
+  return std::array<Text, 7>{Text{"drop", &o.drop},
+                             {"spatial_dropout", &o.spatial_dropout},
+                             {"alpha_dropout", &o.alpha_dropout},
+                             {"drop_connect", &o.drop_connect},
+                             {"drop_block", &o.drop_block},
+                             {"drop_path", &o.drop_path},
+                             {"patch_dropout", &o.patch_dropout}};
+}
 
 }  // namespace ballast

@@ -1,6 +1,9 @@
+#include <numeric>
+
 #include <ballast/base/check.h>
 #include <ballast/models/catalog.h>
 #include <ballast/models/layers.h>
+#include <ballast/norm/activate.h>
 
 namespace ballast::detail {
 namespace {
@@ -16,11 +19,21 @@ struct Projection : torch::nn::Module {
   Norm norm{nullptr};
 };
 
+// What a block drops; path is this block's own rate.
+struct BlockDrops {
+  DropSpec block, path;
+  double path_rate = 0;
+};
+
 struct Block : torch::nn::Module {
+  Block(Act act_, const BlockDrops& drops) : act(act_) {
+    block1 = add_drop_block(*this, "drop_block1", drops.block);
+    block2 = add_drop_block(*this, "drop_block2", drops.block);
+    path = add_drop_path(*this, "drop_path", drops.path, drops.path_rate);
+  }
   virtual torch::Tensor forward(const torch::Tensor& x) = 0;
   virtual Branch branch() const = 0;
 
- protected:
   // Fixup's scalars, for a branch of `convs` convolutions: bias1a, bias1b, ..., and scale.
   void add_scalars(int64_t convs) {
     for (int64_t i = 1; i <= convs; ++i) {
@@ -37,16 +50,32 @@ struct Block : torch::nn::Module {
   }
   std::vector<ScalarBias> before_conv, after_conv;
   ScalarGate scale{nullptr};
+  // With drop_path the last norm stands in the branch, which may not run, and the activation behind the sum.
+  bool fused() const { return path.is_empty(); }
+  torch::Tensor join(const torch::Tensor& shortcut, const torch::Tensor& x, const BranchFunction& run, Norm& last) {
+    torch::Tensor y;
+    if (fused()) {
+      y = last->forward_add(run(x), shortcut);
+    } else {
+      y = path->add(shortcut, x, [&](const torch::Tensor& kept) { return last->forward(run(kept)); });
+      y = activate(y, act, act_default_a(act), !y.is_same(shortcut));
+    }
+    return through(block2, y);
+  }
+  Act act;
+  DropBlock block1{nullptr}, block2{nullptr};
+  DropPath path{nullptr};
 };
 
 // conv3x3 - norm - act - conv3x3 - norm, + shortcut, act (He et al. 2015, arXiv:1512.03385).
 struct BasicBlock : Block {
   static constexpr int64_t kExpansion = 1;
-  BasicBlock(int64_t in, int64_t width, int64_t stride, const Style& style) {
+  BasicBlock(int64_t in, int64_t width, int64_t stride, const Style& style, const BlockDrops& drops)
+      : Block(style.act, drops) {
     conv1 = register_module("conv1", std::make_shared<Conv2d>(in, width, 3, stride, 1, style.conv_bias()));
     bn1 = register_module("bn1", Norm(style.normed(width, true)));
     conv2 = register_module("conv2", std::make_shared<Conv2d>(width, width, 3, 1, 1, style.conv_bias()));
-    bn2 = register_module("bn2", Norm(style.normed(width, true)));
+    bn2 = register_module("bn2", Norm(style.normed(width, fused())));
     if (stride != 1 || in != width) {
       downsample = register_module("downsample", std::make_shared<Projection>(in, width, stride, style));
     }
@@ -54,9 +83,13 @@ struct BasicBlock : Block {
   }
   torch::Tensor forward(const torch::Tensor& x) override {
     const torch::Tensor start = before(x, 0);
-    torch::Tensor y = bn1->forward(after(conv1->forward(start), 0));
-    y = after(conv2->forward(before(y, 1)), 1);
-    return bn2->forward_add(y, downsample ? downsample->forward(start) : x);
+    return join(
+        downsample ? downsample->forward(start) : x, start,
+        [&](const torch::Tensor& t) {
+          const torch::Tensor y = through(block1, bn1->forward(after(conv1->forward(t), 0)));
+          return after(conv2->forward(before(y, 1)), 1);
+        },
+        bn2);
   }
   Branch branch() const override { return {"", {conv1->weight, conv2->weight}, bn2->weight}; }
   std::shared_ptr<Conv2d> conv1, conv2;
@@ -67,14 +100,15 @@ struct BasicBlock : Block {
 // 1x1 - 3x3 (with the stride, as torchvision) - 1x1 to four times the width.
 struct Bottleneck : Block {
   static constexpr int64_t kExpansion = 4;
-  Bottleneck(int64_t in, int64_t width, int64_t stride, const Style& style) {
+  Bottleneck(int64_t in, int64_t width, int64_t stride, const Style& style, const BlockDrops& drops)
+      : Block(style.act, drops) {
     const int64_t out = width * kExpansion;
     conv1 = register_module("conv1", std::make_shared<Conv2d>(in, width, 1, 1, 0, style.conv_bias()));
     bn1 = register_module("bn1", Norm(style.normed(width, true)));
     conv2 = register_module("conv2", std::make_shared<Conv2d>(width, width, 3, stride, 1, style.conv_bias()));
     bn2 = register_module("bn2", Norm(style.normed(width, true)));
     conv3 = register_module("conv3", std::make_shared<Conv2d>(width, out, 1, 1, 0, style.conv_bias()));
-    bn3 = register_module("bn3", Norm(style.normed(out, true)));
+    bn3 = register_module("bn3", Norm(style.normed(out, fused())));
     if (stride != 1 || in != out) {
       downsample = register_module("downsample", std::make_shared<Projection>(in, out, stride, style));
     }
@@ -82,10 +116,14 @@ struct Bottleneck : Block {
   }
   torch::Tensor forward(const torch::Tensor& x) override {
     const torch::Tensor start = before(x, 0);
-    torch::Tensor y = bn1->forward(after(conv1->forward(start), 0));
-    y = bn2->forward(after(conv2->forward(before(y, 1)), 1));
-    y = after(conv3->forward(before(y, 2)), 2);
-    return bn3->forward_add(y, downsample ? downsample->forward(start) : x);
+    return join(
+        downsample ? downsample->forward(start) : x, start,
+        [&](const torch::Tensor& t) {
+          torch::Tensor y = bn1->forward(after(conv1->forward(t), 0));
+          y = through(block1, bn2->forward(after(conv2->forward(before(y, 1)), 1)));
+          return after(conv3->forward(before(y, 2)), 2);
+        },
+        bn3);
   }
   Branch branch() const override { return {"", {conv1->weight, conv2->weight, conv3->weight}, bn3->weight}; }
   std::shared_ptr<Conv2d> conv1, conv2, conv3;
@@ -120,6 +158,10 @@ class ResNet : public Model {
  public:
   ResNet(ModelOptions resolved, const Plan& plan) : Model(std::move(resolved)), large_stem_(plan.large_stem) {
     const Style style = style_of(options_);
+    const DropPlan drops =
+        drops_of(options_, {"dropout", "spatial_dropout", "drop_block", "drop_path", "drop_connect"});
+    const std::vector<double> rates =
+        drop_path_rates(drops.path.p, std::accumulate(plan.blocks.begin(), plan.blocks.end(), int64_t{0}));
     conv1_ = register_module(
         "conv1", large_stem_
                      ? std::make_shared<Conv2d>(options_.in_channels, plan.stem_width, 7, 2, 3, style.conv_bias())
@@ -137,19 +179,25 @@ class ResNet : public Model {
       for (int64_t i = 0; i < plan.blocks[stage]; ++i) {
         const int64_t stride = i == 0 && stage > 0 ? 2 : 1;
         const int64_t width = plan.widths[stage];
+        const BlockDrops own{.block = stage + 2 >= plan.blocks.size() ? drops.block : DropSpec(),
+                             .path = drops.path,
+                             .path_rate = rates[blocks_.size()]};
         std::shared_ptr<Block> block;
         if (plan.bottleneck) {
-          block = layer->add(std::make_shared<Bottleneck>(features_, width, stride, style));
+          block = layer->add(std::make_shared<Bottleneck>(features_, width, stride, style, own));
           features_ = width * Bottleneck::kExpansion;
         } else {
-          block = layer->add(std::make_shared<BasicBlock>(features_, width, stride, style));
+          block = layer->add(std::make_shared<BasicBlock>(features_, width, stride, style, own));
           features_ = width;
         }
         blocks_.push_back(block);
         block_names_.push_back(stage_name + '.' + std::to_string(i));
       }
     }
+    spatial_ = add_spatial_dropout(*this, "spatial_drop", drops.spatial);
+    drop_ = add_dropout(*this, "drop", drops.dropout);
     fc_ = register_module("fc", std::make_shared<Linear>(features_, options_.num_classes));
+    fc_->connect(drops.connect);
   }
 
   torch::Tensor forward(torch::Tensor x) override {
@@ -157,7 +205,8 @@ class ResNet : public Model {
     x = bn1_->forward(shifted(conv1_->forward(x), bias1_));
     if (large_stem_) x = at::max_pool2d(x, {3, 3}, {2, 2}, {1, 1});
     for (const auto& block : blocks_) x = block->forward(x);
-    return fc_->forward(shifted(at::adaptive_avg_pool2d(x, {1, 1}).flatten(1), bias2_));
+    x = at::adaptive_avg_pool2d(through(spatial_, x), {1, 1}).flatten(1);
+    return fc_->forward(through(drop_, shifted(x, bias2_)));
   }
 
   int64_t num_features() const override { return features_; }
@@ -179,6 +228,8 @@ class ResNet : public Model {
   ScalarBias bias1_{nullptr}, bias2_{nullptr};
   std::vector<std::shared_ptr<Block>> blocks_;
   std::vector<std::string> block_names_;
+  SpatialDropout2d spatial_{nullptr};
+  Dropout drop_{nullptr};
   std::shared_ptr<Linear> fc_;
 };
 

@@ -38,6 +38,7 @@ class Rnn : public Model {
   explicit Rnn(ModelOptions resolved) : Model(std::move(resolved)) {
     const Style style = style_of(options_);
     const ModelName name = parse_model_name(options_.name);
+    const DropPlan drops = drops_of(options_, {"dropout", "drop_connect"});
     if (name.cell == "plain") {
       check(style.act == Act::tanh || style.act == Act::relu, "rnn", "act of a plain cell must be tanh or relu, got ",
             options_.act);
@@ -49,13 +50,15 @@ class Rnn : public Model {
     NormOptions normed = style.normed(name.width, false);
     normed.channel_dim = -1;
     norm_ = register_module("norm", Norm(normed));
+    drop_ = add_dropout(*this, "drop", drops.dropout);
     fc_ = register_module("fc", std::make_shared<Linear>(name.width, options_.num_classes));
+    fc_->connect(drops.connect);
   }
 
   torch::Tensor forward(torch::Tensor x) override {
     check_input(x, options_, true);
     x = x.permute({0, 2, 1, 3}).reshape({x.size(0), options_.height, options_.in_channels * options_.width});
-    return fc_->forward(norm_->forward(rnn_->forward(x)));
+    return fc_->forward(through(drop_, norm_->forward(rnn_->forward(x))));
   }
 
   int64_t num_features() const override { return fc_->weight.size(1); }
@@ -63,6 +66,7 @@ class Rnn : public Model {
  private:
   std::shared_ptr<Recurrent> rnn_;
   Norm norm_{nullptr};
+  Dropout drop_{nullptr};
   std::shared_ptr<Linear> fc_;
 };
 

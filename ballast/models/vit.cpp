@@ -27,44 +27,55 @@ struct PatchEmbed : torch::nn::Module {
 };
 
 struct Attention : torch::nn::Module {
-  Attention() {
+  explicit Attention(const DropPlan& drops) {
     qkv = register_module("qkv", std::make_shared<Linear>(kWidth, 3 * kWidth));
     proj = register_module("proj", std::make_shared<Linear>(kWidth, kWidth));
+    drop = add_dropout(*this, "proj_drop", drops.dropout);
   }
-  torch::Tensor forward(const torch::Tensor& x) const {
+  torch::Tensor forward(const torch::Tensor& x) {
     const int64_t n = x.size(0), tokens = x.size(1), head_width = kWidth / kHeads;
     // (3, N, heads, tokens, head width)
     const torch::Tensor parts = qkv->forward(x).view({n, tokens, 3, kHeads, head_width}).permute({2, 0, 3, 1, 4});
     const torch::Tensor q = parts[0] * (1 / std::sqrt(static_cast<double>(head_width)));
     const torch::Tensor weights = at::softmax(at::matmul(q, parts[1].transpose(-2, -1)), -1);
-    return proj->forward(at::matmul(weights, parts[2]).transpose(1, 2).reshape({n, tokens, kWidth}));
+    return through(drop, proj->forward(at::matmul(weights, parts[2]).transpose(1, 2).reshape({n, tokens, kWidth})));
   }
   std::shared_ptr<Linear> qkv, proj;
+  Dropout drop{nullptr};
 };
 
 struct VitMlp : torch::nn::Module {
-  explicit VitMlp(Act act_) : act(act_) {
+  VitMlp(Act act_, const DropPlan& drops) : act(act_) {
     fc1 = register_module("fc1", std::make_shared<Linear>(kWidth, kMlp));
     fc2 = register_module("fc2", std::make_shared<Linear>(kMlp, kWidth));
+    drop1 = add_dropout(*this, "drop1", drops.dropout);
+    drop2 = add_dropout(*this, "drop2", drops.dropout);
   }
-  torch::Tensor forward(const torch::Tensor& x) const {
-    return fc2->forward(activate(fc1->forward(x), act, act_default_a(act), true));
+  torch::Tensor forward(const torch::Tensor& x) {
+    const torch::Tensor hidden = through(drop1, activate(fc1->forward(x), act, act_default_a(act), true));
+    return through(drop2, fc2->forward(hidden));
   }
   Act act;
+  Dropout drop1{nullptr}, drop2{nullptr};
   std::shared_ptr<Linear> fc1, fc2;
 };
 
 struct VitBlock : torch::nn::Module {
-  explicit VitBlock(const Style& style) {
+  VitBlock(const Style& style, const DropPlan& drops, double path_rate) {
     norm1 = register_module("norm1", Norm(token_norm(style)));
-    attn = register_module("attn", std::make_shared<Attention>());
+    attn = register_module("attn", std::make_shared<Attention>(drops));
     norm2 = register_module("norm2", Norm(token_norm(style)));
-    mlp = register_module("mlp", std::make_shared<VitMlp>(style.act));
+    mlp = register_module("mlp", std::make_shared<VitMlp>(style.act, drops));
+    path1 = add_drop_path(*this, "drop_path1", drops.path, path_rate);
+    path2 = add_drop_path(*this, "drop_path2", drops.path, path_rate);
   }
   torch::Tensor forward(const torch::Tensor& x) {
-    const torch::Tensor y = attn->forward(norm1->forward(x)).add_(x);
-    return mlp->forward(norm2->forward(y)).add_(y);
+    const auto attend = [&](const torch::Tensor& t) { return attn->forward(norm1->forward(t)); };
+    const auto mix = [&](const torch::Tensor& t) { return mlp->forward(norm2->forward(t)); };
+    const torch::Tensor y = path1.is_empty() ? attend(x).add_(x) : path1->add(x, x, attend);
+    return path2.is_empty() ? mix(y).add_(y) : path2->add(y, y, mix);
   }
+  DropPath path1{nullptr}, path2{nullptr};
   Norm norm1{nullptr}, norm2{nullptr};
   std::shared_ptr<Attention> attn;
   std::shared_ptr<VitMlp> mlp;
@@ -75,21 +86,29 @@ class VisionTransformer : public Model {
  public:
   explicit VisionTransformer(ModelOptions resolved) : Model(std::move(resolved)) {
     const Style style = style_of(options_);
+    const DropPlan drops = drops_of(options_, {"dropout", "drop_path", "patch_dropout", "drop_connect"});
+    const std::vector<double> rates = drop_path_rates(drops.path.p, kDepth);
     const int64_t patch = vit_patch(options_.height, options_.width);
     const int64_t tokens = (options_.height / patch) * (options_.width / patch);
     cls_token_ = register_parameter("cls_token", torch::empty({1, 1, kWidth}));
     pos_embed_ = register_parameter("pos_embed", torch::empty({1, tokens + 1, kWidth}));
     patch_embed_ = register_module("patch_embed", std::make_shared<PatchEmbed>(options_.in_channels, patch));
+    pos_drop_ = add_dropout(*this, "pos_drop", drops.dropout);
+    if (drops.patch.p > 0) {
+      patch_drop_ = register_module("patch_drop", PatchDropout(PatchDropoutOptions{.p = drops.patch.p}));
+    }
     auto blocks = register_module("blocks", std::make_shared<Group>());
-    for (int64_t i = 0; i < kDepth; ++i) blocks_.push_back(blocks->add(std::make_shared<VitBlock>(style)));
+    for (const double rate : rates) blocks_.push_back(blocks->add(std::make_shared<VitBlock>(style, drops, rate)));
     norm_ = register_module("norm", Norm(token_norm(style)));
     head_ = register_module("head", std::make_shared<Linear>(kWidth, options_.num_classes));
+    head_->connect(drops.connect);
   }
 
   torch::Tensor forward(torch::Tensor x) override {
     check_input(x, options_, true);
     x = patch_embed_->proj->forward(x).flatten(2).transpose(1, 2);
     x = at::cat({cls_token_.expand({x.size(0), -1, -1}), x}, 1).add_(pos_embed_);
+    x = through(patch_drop_, through(pos_drop_, x));
     for (const auto& block : blocks_) x = block->forward(x);
     // The norm works token by token (batch and instance norm do not): all of it, then the class token.
     return head_->forward(norm_->forward(x).select(1, 0));
@@ -112,6 +131,8 @@ class VisionTransformer : public Model {
  private:
   torch::Tensor cls_token_, pos_embed_;
   std::shared_ptr<PatchEmbed> patch_embed_;
+  Dropout pos_drop_{nullptr};
+  PatchDropout patch_drop_{nullptr};
   std::vector<std::shared_ptr<VitBlock>> blocks_;
   Norm norm_{nullptr};
   std::shared_ptr<Linear> head_;

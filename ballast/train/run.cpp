@@ -56,7 +56,10 @@ TrainerOptions trainer_options(const RunSetup& setup) {
   t.schedule = setup.schedule;
   t.total_steps = setup.total_steps;
   t.micro_batch = o.train.micro_batch;
+  t.loss = o.loss.name == "bce" ? LossName::bce : o.loss.name == "focal" ? LossName::focal : LossName::cross_entropy;
+  t.focal_gamma = o.loss.gamma;
   t.label_smoothing = *o.loss.label_smoothing;
+  t.seed = o.run.seed;
   t.clip = !o.train.clip ? ClipMode::off : o.train.clip_mode() == "norm" ? ClipMode::norm : ClipMode::value;
   t.clip_limit = o.train.clip ? o.train.clip_limit() : 1;
   return t;

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include <ballast/base/act.h>
+#include <ballast/drop/catalog.h>
 #include <ballast/init/catalog.h>
 #include <ballast/models/catalog.h>
 #include <ballast/norm/catalog.h>
@@ -71,6 +72,18 @@ std::string check_group(const std::string& text) {
     return "";
   } catch (const std::invalid_argument& error) {
     return error.what();
+  }
+}
+
+/// By row of the catalog of drops.
+template <size_t row>
+std::string check_drop(const std::string& text) {
+  try {
+    parse_drop(kDrops[row].stem, text);
+    return "";
+  } catch (const std::invalid_argument& error) {
+    const std::string what = error.what();
+    return "is wrong: " + what.substr(what.find("] ") + 2);
   }
 }
 
@@ -153,6 +166,13 @@ void describe(Visitor& visit, ModelSection& o) {
   visit("pretrained_partial", o.pretrained_partial, {.help = "take from the pre-trained weights what has a name of the model, "
                                                              "leave the rest as drawn",
                                                      .flags = "--pretrained-partial"});
+  visit("drop", o.drop, {.help = "drop P of the values, where the model's paper places it", .flags = "--drop --dropout", .value_name = "P", .check = check_drop<0>});
+  visit("spatial_dropout", o.spatial_dropout, {.help = "drop whole channels of the last convolution", .flags = "--spatial-dropout", .value_name = "P", .check = check_drop<1>});
+  visit("alpha_dropout", o.alpha_dropout, {.help = "drop alpha dropout behind the hidden layers of an mlp, for --act selu", .flags = "--alpha-dropout", .value_name = "P", .check = check_drop<2>});
+  visit("drop_connect", o.drop_connect, {.help = "drop single weights of linear layers", .flags = "--drop-connect", .value_name = "P[:shared][:gaussian]", .check = check_drop<3>});
+  visit("drop_block", o.drop_block, {.help = "drop blocks of the maps of the last two stages (size 7)", .flags = "--drop-block", .value_name = "P[:SIZE][:shared]", .check = check_drop<4>});
+  visit("drop_path", o.drop_path, {.help = "drop residual branches (stochastic depth), P growing with depth; batch saves their time", .flags = "--drop-path", .value_name = "P[:row|:batch]", .check = check_drop<5>});
+  visit("patch_dropout", o.patch_dropout, {.help = "drop patches of a transformer's input", .flags = "--patch-dropout", .value_name = "P", .check = check_drop<6>});
 }
 
 template <class Visitor>
@@ -247,6 +267,10 @@ void describe(Visitor& visit, ScheduleSection& o) {
 
 template <class Visitor>
 void describe(Visitor& visit, LossSection& o) {
+  visit("name", o.name, {.help = "what is minimized: cross entropy, binary cross entropy of each class, focal loss",
+                         .flags = "--loss", .choices = "cross_entropy bce focal"});
+  visit("gamma", o.gamma, {.help = "focal: how much less easy pictures count", .flags = "--focal-gamma",
+                           .range = at_least(0)});
   visit("label_smoothing", o.label_smoothing, {.help = "share of the target spread over all classes",
                                                .flags = "--smoothing --label-smoothing", .range = half_open(0, 1)});
 }

@@ -34,6 +34,14 @@ struct ModelSection {
   std::string pretrained;            ///< file of weights, run or model folder to start from; empty: none
   std::string pretrained_head = "auto";  ///< auto: reset where the number of classes differs; reset
   bool pretrained_partial = false;   ///< names that the file or the model lacks are no error
+  // The dropout family, values of drop/catalog.h; "0": none.
+  std::string drop = "0";
+  std::string spatial_dropout = "0";
+  std::string alpha_dropout = "0";
+  std::string drop_connect = "0";
+  std::string drop_block = "0";
+  std::string drop_path = "0";
+  std::string patch_dropout = "0";
 };
 
 struct DataSection {
@@ -103,6 +111,8 @@ struct ScheduleSection {
 };
 
 struct LossSection {
+  std::string name = "cross_entropy";  ///< cross_entropy, bce, focal
+  double gamma = 2;                    ///< focal
   Auto<double> label_smoothing;
 };
 

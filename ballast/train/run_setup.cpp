@@ -191,6 +191,13 @@ RunSetup set_up_run(const RunOptions& options) {
   setup.model.norm = o.model.norm;
   setup.model.init = o.model.init;
   setup.model.act = o.model.act;
+  setup.model.drop = o.model.drop;
+  setup.model.spatial_dropout = o.model.spatial_dropout;
+  setup.model.alpha_dropout = o.model.alpha_dropout;
+  setup.model.drop_connect = o.model.drop_connect;
+  setup.model.drop_block = o.model.drop_block;
+  setup.model.drop_path = o.model.drop_path;
+  setup.model.patch_dropout = o.model.patch_dropout;
 
   const int64_t n = setup.data.train_size();
   const int64_t batch = o.train.batch_size;

@@ -10,6 +10,9 @@
 #include <torch/nn/module.h>
 
 #include <ballast/base/check.h>
+#include <ballast/base/step_scope.h>
+#include <ballast/loss/bce.h>
+#include <ballast/loss/focal.h>
 
 namespace ballast {
 namespace {
@@ -26,6 +29,19 @@ torch::Device device_of(const torch::nn::Module& module) {
   const auto parameters = module.parameters();
   check(!parameters.empty(), "trainer", "module must have parameters, got none");
   return parameters.front().device();
+}
+
+torch::Tensor summed_loss(const torch::Tensor& logits, const torch::Tensor& target, const TrainerOptions& o) {
+  switch (o.loss) {
+    case LossName::bce:
+      return bce_with_logits(logits, at::one_hot(target, logits.size(1)).to(logits.scalar_type()),
+                             {.label_smoothing = o.label_smoothing, .per_class = true, .reduction = Reduction::sum});
+    case LossName::focal:
+      return focal_loss(logits, target,
+                        {.gamma = o.focal_gamma, .label_smoothing = o.label_smoothing, .reduction = Reduction::sum});
+    default:
+      return at::cross_entropy_loss(logits, target, {}, at::Reduction::Sum, -100, o.label_smoothing);
+  }
 }
 
 class Stopwatch {
@@ -53,6 +69,7 @@ Trainer::Trainer(torch::nn::Module& module, Forward forward, TrainerOptions opti
   check(options_.micro_batch >= 0, "trainer", "micro_batch must be >= 0, got ", options_.micro_batch);
   check(options_.label_smoothing >= 0 && options_.label_smoothing <= 1, "trainer", "label_smoothing must be in [0, 1], got ",
         options_.label_smoothing);
+  check(options_.focal_gamma >= 0, "trainer", "focal_gamma must be >= 0, got ", options_.focal_gamma);
   check(options_.clip == ClipMode::off || options_.clip_limit > 0, "trainer", "clip_limit must be > 0, got ",
         options_.clip_limit);
   check_lr_schedule(options_.schedule);
@@ -89,10 +106,9 @@ StepResult Trainer::step(const torch::Tensor& x, const torch::Tensor& y) {
       part = part.to(device_, /*non_blocking=*/true);
       target = target.to(device_, /*non_blocking=*/true);
     }
+    const StepScope scope(options_.seed, 0, static_cast<uint64_t>(t_), begin);
     const torch::Tensor logits = forward_(part);
-    const torch::Tensor loss =
-        at::cross_entropy_loss(logits, target, {}, at::Reduction::Sum, -100, options_.label_smoothing)
-            .div(static_cast<double>(n));
+    const torch::Tensor loss = summed_loss(logits, target, options_).div(static_cast<double>(n));
     result.loss += loss.item<double>();
     result.forward += watch.lap();
     loss.backward();

@@ -25,6 +25,13 @@ enum class ClipMode {
   value,  ///< g = clamp(g, -c, c)
 };
 
+/// What is minimized, from one label a sample.
+enum class LossName {
+  cross_entropy,  ///< loss/cross_entropy.h
+  bce,            ///< loss/bce.h on one-hot targets, summed over the classes
+  focal,          ///< loss/focal.h
+};
+
 /// Options of Trainer.
 struct TrainerOptions {
   OptimizerOptions optimizer;
@@ -33,9 +40,14 @@ struct TrainerOptions {
   int64_t total_steps = 1;
   /// Rows of a forward and backward pass; 0: the whole step. Saves memory, changes only what normalization sees.
   int64_t micro_batch = 0;
+  LossName loss = LossName::cross_entropy;
   double label_smoothing = 0;
+  /// gamma of focal, >= 0.
+  double focal_gamma = 2;
   ClipMode clip = ClipMode::off;
   double clip_limit = 1;
+  /// Of the drops' masks: each forward runs in StepScope(seed, 0, step, first row of the micro-batch).
+  uint64_t seed = 0;
 };
 
 /// What one step did. Times in seconds.

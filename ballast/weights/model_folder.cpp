@@ -82,6 +82,9 @@ JsonValue model_config(Model& model, const ModelCard& card, const JsonValue& own
   ours["norm"] = o.norm;
   ours["init"] = o.init;
   ours["act"] = o.act;
+  for (const auto& [key, value] : drop_fields(o)) {
+    if (*value != "0") ours[key] = *value;
+  }
   for (const auto& [name, value] : own.members()) ours[name] = value;
   JsonValue layers = JsonValue::array();
   for (const LayerRow& row : layer_table(model)) {
@@ -116,6 +119,7 @@ ModelOptions options_from_config(const JsonValue& config, std::string_view label
     o.norm = own->at("norm").string();
     o.init = own->at("init").string();
     o.act = own->at("act").string();
+    for (const auto& [key, value] : drop_fields(o)) *value = own->string_or(key, "0");
     return o;
   }
   const std::string architecture = config.at("architecture").string();

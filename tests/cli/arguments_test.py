@@ -8,7 +8,8 @@ import unittest
 import support
 from support import Case, environment, main, make_photos
 
-COMMANDS = ["train", "eval", "predict", "list", "inspect", "convert", "compare", "probe", "data check", "report", "config", "bench", "doctor",
+COMMANDS = ["train", "eval", "predict", "list", "inspect", "convert", "compare", "probe", "data check", "drop preview",
+            "report", "config", "bench", "doctor",
             "completion", "version"]
 
 
@@ -235,7 +236,7 @@ class Configuration(Case):
 
 class Catalogs(Case):
     def test_lists_are_json_and_tables(self):
-        for what, least in [("models", 12), ("augment", 6), ("init", 5), ("norm", 4)]:
+        for what, least in [("models", 12), ("augment", 6), ("init", 5), ("norm", 4), ("drop", 7)]:
             rows = self.run_in("list", what, "--json").json()
             self.assertGreaterEqual(len(rows), least)
             table = self.run_in("list", what).out

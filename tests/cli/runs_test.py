@@ -37,6 +37,77 @@ class WithRun(Case):
         self.assertEqual(self.trained.code, 0, self.trained.err)
 
 
+class Drop(WithRun):
+    """Every row of the drop catalog trains, and changes what a run without it learns."""
+
+    PLACES = {  # a small model that has a place for the technique, and a value
+        "dropout": ("mlp:1x16", "--drop", "0.3"),
+        "spatial_dropout": ("plain_cnn:3x4", "--spatial-dropout", "0.3"),
+        "alpha_dropout": ("mlp:1x16", "--alpha-dropout", "0.1"),
+        "drop_connect": ("mlp:1x16", "--drop-connect", "0.5"),
+        "drop_block": ("plain_cnn:3x4", "--drop-block", "0.2:3"),
+        "drop_path": ("resnet8", "--drop-path", "0.5"),
+        "patch_dropout": ("vit_tiny", "--patch-dropout", "0.5"),
+    }
+
+    def weights(self, model, *flags):
+        """The bytes of the weights after 20 steps of 16 pictures."""
+        name = "-".join([model, *flags]).replace(":", "_").replace("--", "")
+        result = self.here("train", "--data", "photos", "--name", name, "--json", "--model", model, "--epochs", "5", "--batch-size",
+                           "16", "--threads", "1", "--workers", "0", "--progress", "plain", "--no-tensorboard", "--eval-every", "5ep",
+                           *flags, timeout=300)
+        self.assertEqual(result.code, 0, result.err)
+        return (self.home / "runs" / name / "model" / "model.safetensors").read_bytes()
+
+    def test_every_row_of_the_catalog_changes_the_run(self):
+        rows = self.here("list", "drop", "--json").json()
+        self.assertEqual({row["name"] for row in rows}, set(self.PLACES))
+        without = {}
+        for row in rows:
+            model, flag, value = self.PLACES[row["name"]]
+            self.assertEqual(flag, row["flag"])
+            if model not in without:
+                without[model] = self.weights(model)
+            self.assertNotEqual(self.weights(model, flag, value), without[model], row["name"])
+
+    def test_a_run_with_masks_repeats_and_another_seed_differs(self):
+        drops = ["--drop-block", "0.2:3", "--spatial-dropout", "0.2", "--drop", "0.2"]
+        first = self.weights("plain_cnn:3x4", *drops)
+        self.assertEqual(self.weights("plain_cnn:3x4", *drops, "--seed", "0"), first)
+        self.assertNotEqual(self.weights("plain_cnn:3x4", *drops, "--seed", "1"), first)
+
+    def test_a_model_without_a_place_says_so(self):
+        result = self.here("train", "--data", "photos", *QUICK, "--drop-path", "0.2")
+        self.assertEqual(result.code, 2, result.err)
+        self.assertIn("[drop_path] mlp:1x16 must have a place for it", result.err)
+
+    def test_inspect_tells_where_it_drops(self):
+        result = self.here("inspect", "resnet20", "--drop-path", "0.4:batch", "--drop-block", "0.1:5", "--drop", "0.2",
+                           "--input", "3x32x32", "--json").json()
+        places = {row["name"]: row for row in result["drops"]}
+        self.assertEqual(places["layer3.2.drop_path"]["p"], 0.4)
+        self.assertNotIn("layer1.0.drop_path", places)  # the first block's rate is 0
+        self.assertEqual(places["layer2.0.drop_block1"]["technique"], "drop_block")
+        self.assertNotIn("layer1.0.drop_block1", places)
+        self.assertEqual(places["drop"]["technique"], "dropout")
+        self.assertIn("layer3.2.drop_path: drop_path, p 0.4",
+                      self.here("inspect", "resnet20", "--drop-path", "0.4", "--input", "3x32x32").out)
+
+    def test_the_preview_shows_masks_of_each_kind(self):
+        result = self.here("drop", "preview", "--p", "0.3", "--out", "masks.png", "--json")
+        self.assertEqual(result.code, 0, result.err)
+        shares = {row["technique"]: row["dropped"] for row in result.json()["rows"]}
+        self.assertAlmostEqual(shares["dropout"], 0.3, delta=0.05)
+        self.assertAlmostEqual(shares["drop_connect"], 0.3, delta=0.05)
+        self.assertEqual((self.home / "masks.png").read_bytes()[:8], b"\x89PNG\r\n\x1a\n")
+
+    def test_losses_can_be_chosen(self):
+        plain = self.weights("mlp:1x16")
+        for flags in (["--loss", "bce"], ["--loss", "focal"], ["--loss", "focal", "--focal-gamma", "1"]):
+            other = self.weights("mlp:1x16", *flags)
+            self.assertNotEqual(other, plain)
+
+
 class Train(WithRun):
     def test_result_is_one_json_document_and_the_plan_comes_first(self):
         result = self.trained.json()

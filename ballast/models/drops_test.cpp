@@ -1,0 +1,135 @@
+#include <gtest/gtest.h>
+
+#include <ballast/base/step_scope.h>
+#include <ballast/drop/drop_layer.h>
+#include <ballast/models/model.h>
+
+namespace ballast {
+namespace {
+
+std::shared_ptr<Model> small(std::string name, const std::function<void(ModelOptions&)>& change) {
+  ModelOptions o;
+  o.name = std::move(name);
+  o.height = o.width = 16;
+  change(o);
+  return make_model(o, Key(1));
+}
+torch::Tensor pictures(int64_t n = 6) {
+  return (torch::arange(n * 3 * 16 * 16, torch::kFloat) * 0.37f).sin().view({n, 3, 16, 16});
+}
+torch::Tensor forward(Model& model, uint64_t step, const torch::Tensor& x, int64_t first_row = 0) {
+  torch::NoGradGuard no_grad;
+  const StepScope scope(7, 0, step, first_row);
+  return model.forward(x);
+}
+
+struct Case {
+  const char *model, *stem, *value;
+  std::string ModelOptions::* field;
+};
+const Case kCases[] = {
+    {"mlp:2x16", "dropout", "0.3", &ModelOptions::drop},
+    {"mlp:2x16", "alpha_dropout", "0.3", &ModelOptions::alpha_dropout},
+    {"mlp:2x16", "drop_connect", "0.5", &ModelOptions::drop_connect},
+    {"lenet", "dropout", "0.3", &ModelOptions::drop},
+    {"lenet", "spatial_dropout", "0.3", &ModelOptions::spatial_dropout},
+    {"lenet", "drop_block", "0.3:2", &ModelOptions::drop_block},
+    {"lenet", "drop_connect", "0.5:shared", &ModelOptions::drop_connect},
+    {"plain_cnn:4x4", "dropout", "0.3", &ModelOptions::drop},
+    {"plain_cnn:4x4", "spatial_dropout", "0.3", &ModelOptions::spatial_dropout},
+    {"plain_cnn:4x4", "drop_block", "0.3:2", &ModelOptions::drop_block},
+    {"plain_cnn:4x4", "drop_connect", "0.5", &ModelOptions::drop_connect},
+    {"resnet8", "dropout", "0.3", &ModelOptions::drop},
+    {"resnet8", "spatial_dropout", "0.3", &ModelOptions::spatial_dropout},
+    {"resnet8", "drop_block", "0.3:2", &ModelOptions::drop_block},
+    {"resnet8", "drop_path", "0.5", &ModelOptions::drop_path},
+    {"resnet8", "drop_path", "0.5:batch", &ModelOptions::drop_path},
+    {"resnet8", "drop_connect", "0.5", &ModelOptions::drop_connect},
+    {"wide_resnet:10x1", "dropout", "0.3", &ModelOptions::drop},
+    {"wide_resnet:10x1", "spatial_dropout", "0.3", &ModelOptions::spatial_dropout},
+    {"wide_resnet:10x1", "drop_block", "0.3:2", &ModelOptions::drop_block},
+    {"wide_resnet:10x1", "drop_path", "0.5", &ModelOptions::drop_path},
+    {"vit_tiny", "dropout", "0.3", &ModelOptions::drop},
+    {"vit_tiny", "drop_path", "0.5", &ModelOptions::drop_path},
+    {"vit_tiny", "patch_dropout", "0.5", &ModelOptions::patch_dropout},
+    {"rnn:gru:8", "dropout", "0.3", &ModelOptions::drop},
+    {"rnn:gru:8", "drop_connect", "0.5", &ModelOptions::drop_connect},
+};
+
+// Recipes set the last norm of a branch, or the head, to 0: then nothing inside could be seen.
+void wake(Model& model) {
+  torch::NoGradGuard no_grad;
+  for (torch::Tensor& p : model.parameters()) {
+    if (p.abs().max().item<float>() == 0 && p.dim() != 1) p.fill_(0.02f);
+    if (p.dim() == 1 && p.abs().max().item<float>() == 0) p.fill_(0.5f);
+  }
+}
+
+TEST(Drops, EachPlaceDropsWhileTrainingOnlyAndByItsKey) {
+  for (const Case& c : kCases) {
+    SCOPED_TRACE(std::string(c.model) + ' ' + c.stem);
+    const auto plain = small(c.model, [](ModelOptions&) {});
+    const auto model = small(c.model, [&](ModelOptions& o) { o.*(c.field) = c.value; });
+    // Names, values and number of parameters stay.
+    const auto a = plain->named_parameters(), b = model->named_parameters();
+    ASSERT_EQ(a.keys(), b.keys());
+    for (const auto& item : a) EXPECT_TRUE(torch::equal(item.value(), b[item.key()])) << item.key();
+    const auto places = drop_places(*model);
+    ASSERT_FALSE(places.empty());
+    for (const DropPlace& place : places) EXPECT_EQ(place.stem, c.stem);
+    EXPECT_TRUE(drop_places(*plain).empty());
+
+    wake(*plain);
+    wake(*model);
+    const torch::Tensor x = pictures();
+    plain->eval();
+    model->eval();
+    EXPECT_TRUE(torch::allclose(forward(*plain, 0, x), forward(*model, 0, x), 1e-5, 1e-5));
+    model->train();
+    const torch::Tensor y = forward(*model, 3, x);
+    EXPECT_TRUE(torch::equal(y, forward(*model, 3, x))) << "the same step";
+    bool differs = false;
+    for (uint64_t step = 4; step < 12 && !differs; ++step) differs = !torch::equal(y, forward(*model, step, x));
+    EXPECT_TRUE(differs) << "another step";
+    const auto copy = std::dynamic_pointer_cast<Model>(model->clone());
+    EXPECT_TRUE(torch::equal(forward(*copy, 3, x), forward(*model, 3, x))) << "a copy";
+  }
+}
+
+TEST(Drops, ModelsWithoutNormsOverTheBatchTreatRowsByTheirPlace) {
+  const auto model = small("plain_cnn:4x4", [](ModelOptions& o) {
+    o.drop = "0.3";
+    o.drop_block = "0.2:2";
+    o.spatial_dropout = "0.2";
+  });
+  const torch::Tensor x = pictures(8);
+  const torch::Tensor parts = torch::cat({forward(*model, 1, x.slice(0, 0, 3)), forward(*model, 1, x.slice(0, 3), 3)});
+  EXPECT_TRUE(torch::allclose(forward(*model, 1, x), parts, 1e-5, 1e-6));
+}
+
+TEST(Drops, PathRatesGrowWithDepthAndGradientsArrive) {
+  const auto model = small("resnet20", [](ModelOptions& o) { o.drop_path = "0.4"; });
+  const auto places = drop_places(*model);
+  ASSERT_EQ(places.size(), 8u);  // of 9 blocks the first has rate 0
+  EXPECT_EQ(places.front().name, "layer1.1.drop_path");
+  EXPECT_DOUBLE_EQ(places.front().p, 0.05);
+  EXPECT_DOUBLE_EQ(places.back().p, 0.4);
+  model->train();
+  const StepScope scope(7, 0, 0);
+  model->forward(pictures(16)).square().sum().backward();
+  EXPECT_TRUE(model->named_parameters()["conv1.weight"].grad().defined());
+  EXPECT_EQ(set_drop_rate(*model, "drop_path", 0.1), 8);
+}
+
+TEST(Drops, AModelWithoutAPlaceSaysSo) {
+  try {
+    small("mlp:2x16", [](ModelOptions& o) { o.drop_path = "0.2"; });
+    FAIL();
+  } catch (const std::invalid_argument& e) {
+    EXPECT_NE(std::string(e.what()).find("[drop_path] mlp:2x16 must have a place for it, got none"), std::string::npos) << e.what();
+  }
+  EXPECT_THROW(small("resnet8", [](ModelOptions& o) { o.drop = "1.5"; }), std::invalid_argument);
+}
+
+}  // namespace
+}  // namespace ballast
