@@ -3,7 +3,6 @@
 #include "torch_side.h"
 
 namespace ballast::cli {
-namespace {
 
 template <class Visitor>
 void describe(Visitor& visit, DropPreviewRequest& o) {
@@ -13,6 +12,8 @@ void describe(Visitor& visit, DropPreviewRequest& o) {
   visit("seed", o.seed, {.help = "decides the masks", .flags = "--seed"});
   visit("out", o.out, {.help = "the picture", .flags = "--out", .value_name = "FILE.png"});
 }
+
+namespace {
 
 class DropPreviewCommand : public Command {
  public:
