@@ -131,10 +131,11 @@ class ListCommand : public Command {
   }
 
   static int drop(const Session& session) {
-    Table table({{"flag", Align::left}, {"about", Align::left}, {"where", Align::left}});
+    Table table({{"name", Align::left}, {"flag", Align::left}, {"about", Align::left}, {"where", Align::left}});
     ordered_json all = ordered_json::array();
     for (const DropRow& row : kDrops) {
-      table.row({std::string(row.flag) + " " + std::string(row.form), std::string(row.summary), std::string(row.where)});
+      table.row({std::string(row.stem), std::string(row.flag) + " " + std::string(row.form), std::string(row.summary),
+                 std::string(row.where)});
       all.push_back({{"name", row.stem}, {"flag", row.flag}, {"form", row.form}, {"summary", row.summary}, {"where", row.where}});
     }
     session.print(table.text());

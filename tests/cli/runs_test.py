@@ -52,7 +52,7 @@ class Drop(WithRun):
 
     def weights(self, model, *flags):
         """The bytes of the weights after 20 steps of 16 pictures."""
-        name = "-".join([model, *flags]).replace(":", "_").replace("--", "")
+        name = "-".join([self.id().split(".")[-1], model, *flags]).replace(":", "_").replace("--", "")
         result = self.here("train", "--data", "photos", "--name", name, "--json", "--model", model, "--epochs", "5", "--batch-size",
                            "16", "--threads", "1", "--workers", "0", "--progress", "plain", "--no-tensorboard", "--eval-every", "5ep",
                            *flags, timeout=300)
