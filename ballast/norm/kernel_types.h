@@ -16,8 +16,10 @@ struct Slope {
   Phi phi = Phi::none;
   double a = 0;  ///< of leaky_relu
 };
-/// phi' below the kink, of the kinds that have one slope there.
-inline double slope_elsewhere(const Slope& slope) { return slope.phi == Phi::leaky_relu ? slope.a : 0; }
+/// phi' where no bit is set, of the kinds that have one slope there.
+inline double slope_elsewhere(const Slope& slope) {
+  return slope.phi == Phi::none ? 1 : slope.phi == Phi::leaky_relu ? slope.a : 0;
+}
 
 /// count blocks of `size` neighbours, each `stride` elements after the one before: the planes of a channel, say.
 struct Planes {

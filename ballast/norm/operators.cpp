@@ -275,22 +275,24 @@ Three feature_norm_backward_meta(const Tensor&, const Tensor& x, int64_t dims, c
 
 // ---- Autograd
 
+// Inputs that may be absent are passed on as MaybeTensor: some versions of apply() refuse an undefined Tensor.
+
 // A parameter's gradient as autograd wants it: none where there is no parameter.
 Variable for_input(const Tensor& gradient, const Tensor& input) { return input.defined() ? gradient : Variable(); }
 
 struct BatchNormFunction : torch::autograd::Function<BatchNormFunction> {
-  static variable_list forward(AutogradContext* ctx, const Tensor& x, const Tensor& weight, const Tensor& bias,
-                               const Tensor& running_mean, const Tensor& running_var, bool training, double eps,
-                               const std::string& act, double act_a) {
+  static variable_list forward(AutogradContext* ctx, const Tensor& x, const MaybeTensor& weight,
+                               const MaybeTensor& bias, const MaybeTensor& running_mean, const MaybeTensor& running_var,
+                               bool training, double eps, const std::string& act, double act_a) {
     at::AutoDispatchBelowADInplaceOrView guard;
-    auto [y, mean, var] = batch_norm_handle().call(x, optional_of(weight), optional_of(bias), optional_of(running_mean),
-                                                   optional_of(running_var), training, eps, act, act_a);
-    ctx->save_for_backward({x, weight, bias, mean, var});
+    auto [y, mean, var] = batch_norm_handle().call(x, weight, bias, running_mean, running_var, training, eps, act, act_a);
+    ctx->save_for_backward({x, defined_or_none(weight), defined_or_none(bias), mean, var});
     ctx->saved_data["training"] = training;
     ctx->saved_data["eps"] = eps;
     ctx->saved_data["act"] = act;
     ctx->saved_data["act_a"] = act_a;
     ctx->mark_non_differentiable({mean, var});
+    ctx->set_materialize_grads(false);
     return {y, mean, var};
   }
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
@@ -309,19 +311,20 @@ struct BatchNormFunction : torch::autograd::Function<BatchNormFunction> {
 };
 
 struct BatchNormAddFunction : torch::autograd::Function<BatchNormAddFunction> {
-  static variable_list forward(AutogradContext* ctx, const Tensor& x, const Tensor& residual, const Tensor& weight,
-                               const Tensor& bias, const Tensor& running_mean, const Tensor& running_var, bool training,
-                               double eps, const std::string& act, double act_a) {
+  static variable_list forward(AutogradContext* ctx, const Tensor& x, const Tensor& residual,
+                               const MaybeTensor& weight, const MaybeTensor& bias, const MaybeTensor& running_mean,
+                               const MaybeTensor& running_var, bool training, double eps, const std::string& act,
+                               double act_a) {
     at::AutoDispatchBelowADInplaceOrView guard;
     auto [y, mean, var, mask] =
-        batch_norm_add_handle().call(x, residual, optional_of(weight), optional_of(bias), optional_of(running_mean),
-                                     optional_of(running_var), training, eps, act, act_a);
-    ctx->save_for_backward({x, weight, bias, mean, var, mask});
+        batch_norm_add_handle().call(x, residual, weight, bias, running_mean, running_var, training, eps, act, act_a);
+    ctx->save_for_backward({x, defined_or_none(weight), defined_or_none(bias), mean, var, mask});
     ctx->saved_data["training"] = training;
     ctx->saved_data["eps"] = eps;
     ctx->saved_data["act"] = act;
     ctx->saved_data["act_a"] = act_a;
     ctx->mark_non_differentiable({mean, var, mask});
+    ctx->set_materialize_grads(false);
     return {y, mean, var, mask};
   }
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
@@ -341,17 +344,17 @@ struct BatchNormAddFunction : torch::autograd::Function<BatchNormAddFunction> {
 };
 
 struct GroupNormFunction : torch::autograd::Function<GroupNormFunction> {
-  static variable_list forward(AutogradContext* ctx, const Tensor& x, int64_t groups, const Tensor& weight,
-                               const Tensor& bias, double eps, const std::string& act, double act_a) {
+  static variable_list forward(AutogradContext* ctx, const Tensor& x, int64_t groups, const MaybeTensor& weight,
+                               const MaybeTensor& bias, double eps, const std::string& act, double act_a) {
     at::AutoDispatchBelowADInplaceOrView guard;
-    auto [y, mean, var] =
-        group_norm_handle().call(x, groups, optional_of(weight), optional_of(bias), eps, act, act_a);
-    ctx->save_for_backward({x, weight, bias, mean, var});
+    auto [y, mean, var] = group_norm_handle().call(x, groups, weight, bias, eps, act, act_a);
+    ctx->save_for_backward({x, defined_or_none(weight), defined_or_none(bias), mean, var});
     ctx->saved_data["groups"] = groups;
     ctx->saved_data["eps"] = eps;
     ctx->saved_data["act"] = act;
     ctx->saved_data["act_a"] = act_a;
     ctx->mark_non_differentiable({mean, var});
+    ctx->set_materialize_grads(false);
     return {y, mean, var};
   }
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
@@ -370,18 +373,18 @@ struct GroupNormFunction : torch::autograd::Function<GroupNormFunction> {
 };
 
 struct FeatureNormFunction : torch::autograd::Function<FeatureNormFunction> {
-  static variable_list forward(AutogradContext* ctx, const Tensor& x, int64_t dims, const Tensor& weight,
-                               const Tensor& bias, double eps, bool rms, const std::string& act, double act_a) {
+  static variable_list forward(AutogradContext* ctx, const Tensor& x, int64_t dims, const MaybeTensor& weight,
+                               const MaybeTensor& bias, double eps, bool rms, const std::string& act, double act_a) {
     at::AutoDispatchBelowADInplaceOrView guard;
-    auto [y, mean, rstd] =
-        feature_norm_handle().call(x, dims, optional_of(weight), optional_of(bias), eps, rms, act, act_a);
-    ctx->save_for_backward({x, weight, bias, mean, rstd});
+    auto [y, mean, rstd] = feature_norm_handle().call(x, dims, weight, bias, eps, rms, act, act_a);
+    ctx->save_for_backward({x, defined_or_none(weight), defined_or_none(bias), mean, rstd});
     ctx->saved_data["dims"] = dims;
     ctx->saved_data["eps"] = eps;
     ctx->saved_data["rms"] = rms;
     ctx->saved_data["act"] = act;
     ctx->saved_data["act_a"] = act_a;
     ctx->mark_non_differentiable({mean, rstd});
+    ctx->set_materialize_grads(false);
     return {y, mean, rstd};
   }
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
@@ -405,32 +408,27 @@ Three batch_norm_autograd(const Tensor& x, const MaybeTensor& weight, const Mayb
                           const MaybeTensor& running_mean, const MaybeTensor& running_var, bool training, double eps,
                           c10::string_view act, double act_a) {
   const variable_list r =
-      BatchNormFunction::apply(x, defined_or_none(weight), defined_or_none(bias), defined_or_none(running_mean),
-                               defined_or_none(running_var), training, eps, text(act), act_a);
+      BatchNormFunction::apply(x, weight, bias, running_mean, running_var, training, eps, text(act), act_a);
   return {r[0], r[1], r[2]};
 }
 
 Four batch_norm_add_autograd(const Tensor& x, const Tensor& residual, const MaybeTensor& weight, const MaybeTensor& bias,
                              const MaybeTensor& running_mean, const MaybeTensor& running_var, bool training, double eps,
                              c10::string_view act, double act_a) {
-  const variable_list r =
-      BatchNormAddFunction::apply(x, residual, defined_or_none(weight), defined_or_none(bias),
-                                  defined_or_none(running_mean), defined_or_none(running_var), training, eps, text(act),
-                                  act_a);
+  const variable_list r = BatchNormAddFunction::apply(x, residual, weight, bias, running_mean, running_var, training, eps,
+                                                      text(act), act_a);
   return {r[0], r[1], r[2], r[3]};
 }
 
 Three group_norm_autograd(const Tensor& x, int64_t groups, const MaybeTensor& weight, const MaybeTensor& bias, double eps,
                           c10::string_view act, double act_a) {
-  const variable_list r =
-      GroupNormFunction::apply(x, groups, defined_or_none(weight), defined_or_none(bias), eps, text(act), act_a);
+  const variable_list r = GroupNormFunction::apply(x, groups, weight, bias, eps, text(act), act_a);
   return {r[0], r[1], r[2]};
 }
 
 Three feature_norm_autograd(const Tensor& x, int64_t dims, const MaybeTensor& weight, const MaybeTensor& bias, double eps,
                             bool rms, c10::string_view act, double act_a) {
-  const variable_list r =
-      FeatureNormFunction::apply(x, dims, defined_or_none(weight), defined_or_none(bias), eps, rms, text(act), act_a);
+  const variable_list r = FeatureNormFunction::apply(x, dims, weight, bias, eps, rms, text(act), act_a);
   return {r[0], r[1], r[2]};
 }
 
