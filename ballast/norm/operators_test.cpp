@@ -78,18 +78,22 @@ std::vector<Op> ops() {
   const auto batch = [](const Given& g, Act act) {
     return BatchNormOptions{.num_features = g.x.size(1), .act = act, .act_a = 0.1};
   };
-  const auto running_mean = [](const Given& g) { return g.bias * 2; };
-  const auto running_var = [](const Given& g) { return g.weight * 1.5; };
+  // Of every channel alone, so that they stay when weights are moved.
+  const auto waves = [](const Given& g, double level) {
+    return (torch::arange(g.x.size(1), torch::kDouble) * 1.3 + level).sin().mul(0.4).add(level).to(g.weight.options());
+  };
+  const auto running_mean = [=](const Given& g) { return waves(g, 0.1); };
+  const auto running_var = [=](const Given& g) { return waves(g, 1.5); };
   return {
       {"batch_norm",
        [=](const Given& g, Act act) { return batch_norm(g.x, g.weight, g.bias, {}, {}, true, batch(g, act)).y; },
        [=](const Given& g) { return affine(standard(g.x, all_but_channels(g.x)), g); }},
       {"batch_norm in eval",
        [=](const Given& g, Act act) {
-         return batch_norm(g.x, g.weight, g.bias, running_mean(g).detach(), running_var(g).detach(), false, batch(g, act)).y;
+         return batch_norm(g.x, g.weight, g.bias, running_mean(g), running_var(g), false, batch(g, act)).y;
        },
        [=](const Given& g) {
-         const Tensor mean = by_channel(running_mean(g).detach(), g.x), var = by_channel(running_var(g).detach(), g.x);
+         const Tensor mean = by_channel(running_mean(g), g.x), var = by_channel(running_var(g), g.x);
          return affine((g.x - mean) / (var + 1e-5).sqrt(), g);
        }},
       {"batch_norm_add",
@@ -151,7 +155,7 @@ std::vector<Tensor> results(const Op& op, const Given& given, Act act, bool ours
   for (Tensor* t : inputs) *t = (ours ? t->detach().clone() : t->detach().to(torch::kDouble).clone()).requires_grad_();
   const Tensor y = ours ? op.ours(g, act) : phi(op.formula(g), act);
   const Tensor dy = (torch::arange(y.numel(), torch::kDouble) * 0.7).cos().view(y.sizes());
-  y.backward(dy.to(y.scalar_type()).to(torch::kDouble).to(y.scalar_type()));
+  y.backward(dy.to(given.x.scalar_type()).to(y.scalar_type()));  // the same values for both
   std::vector<Tensor> all = {y.detach()};
   for (Tensor* t : inputs) all.push_back(t->grad().defined() ? t->grad() : torch::zeros_like(*t));
   return all;
@@ -167,7 +171,11 @@ void expect_near_formula(const Op& op, const Given& given, Act act, double toler
   for (size_t i = 0; i < ours.size(); ++i) {
     if (i == 2 && !op.add) continue;
     ASSERT_EQ(ours[i].sizes(), exact[i].sizes()) << what;
-    const double scale = std::max(1.0, largest(exact[i]));
+    double scale = std::max(1.0, largest(exact[i]));
+    // Sums over many values that cancel: rounding grows with what is summed, not with the sum.
+    if (i >= 3 && tolerance < 1e-4) {
+      scale = std::max(scale, 0.003 * static_cast<double>(given.x.numel()) / static_cast<double>(given.x.size(1)));
+    }
     EXPECT_LE(largest(ours[i].to(torch::kDouble) - exact[i]), tolerance * scale) << names[i] << " of " << what;
   }
 }
@@ -216,7 +224,9 @@ TEST(NormOperators, KeepTheLayoutTheTypeAndTheInput) {
       const Tensor before = g.x.clone();
       const auto version = g.x._version();
       const Tensor y = op.ours(g, Act::relu);
-      if (y.dim() == 4) EXPECT_TRUE(y.is_contiguous(format)) << op.name;
+      if (y.dim() == 4) {
+        EXPECT_TRUE(y.is_contiguous(format)) << op.name;
+      }
       EXPECT_EQ(y.scalar_type(), torch::kFloat);
       EXPECT_TRUE(torch::equal(g.x, before));
       EXPECT_EQ(g.x._version(), version);
@@ -224,7 +234,9 @@ TEST(NormOperators, KeepTheLayoutTheTypeAndTheInput) {
       Given sliced = draw({3, 8, 5, 4}, torch::kFloat, format);
       sliced.x = torch::stack({g.x, g.x + 1}, 4).select(4, 0);
       sliced.x = sliced.x.expand(sliced.x.sizes());
-      if (format == at::MemoryFormat::Contiguous) EXPECT_TRUE(torch::equal(op.ours(sliced, Act::relu), y)) << op.name;
+      if (format == at::MemoryFormat::Contiguous) {
+        EXPECT_TRUE(torch::equal(op.ours(sliced, Act::relu), y)) << op.name;
+      }
     }
   }
 }
@@ -256,7 +268,7 @@ TEST(NormOperators, SameBitsForAnyNumberOfThreadsAndEveryInstructionSet) {
   at::set_num_threads(threads);
 }
 
-TEST(NormOperators, ErrorAgainstFloat64IsNoLargerThanLibTorchs) {
+TEST(NormOperators, ErrorAgainstFloat64IsThatOfLibTorchOrOfRoundingAlone) {
   const auto libtorch = [](const std::string& name, const Given& g) {
     if (name == "batch_norm") return at::batch_norm(g.x, g.weight, g.bias, {}, {}, true, 0.1, 1e-5, false);
     if (name == "group_norm") return at::group_norm(g.x, some_groups(g.x.size(1)), g.weight, g.bias, 1e-5);
@@ -273,9 +285,10 @@ TEST(NormOperators, ErrorAgainstFloat64IsNoLargerThanLibTorchs) {
       const Op theirs{op.name, [&](const Given& h, Act) { return libtorch(name, h); }, op.formula};
       const std::vector<Tensor> other = results(theirs, g, Act::none, true);
       for (size_t i : {size_t{0}, size_t{1}, size_t{3}, size_t{4}}) {
-        const double mine = largest(ours[i].to(torch::kDouble) - exact[i]), scale = largest(exact[i]);
-        // Both within the rounding of the result itself: neither is better.
-        EXPECT_LE(mine, std::max(largest(other[i].to(torch::kDouble) - exact[i]), 1.5e-7 * scale)) << name << ' ' << i;
+        const double mine = largest(ours[i].to(torch::kDouble) - exact[i]);
+        // Two roundings of the result; of the parameters' gradients, 2^-28 of each of the values that are summed.
+        const double rounding = i < 3 ? 2.4e-7 * largest(exact[i]) : std::exp2(-28) * 32 * 16 * 16;
+        EXPECT_LE(mine, std::max(largest(other[i].to(torch::kDouble) - exact[i]), rounding)) << name << ' ' << i;
       }
     }
   }
