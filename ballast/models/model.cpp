@@ -87,7 +87,9 @@ std::shared_ptr<Model> make_model_to_load(const ModelOptions& given) {
   at_least_1("width", options.width);
   at_least_1("num_classes", options.num_classes);
   parse_init(options.init);
-  const std::string_view family = row_of(options).init;
+  // Families are called as their usual recipe; resnet8_wide is a resnet with another one.
+  const ModelRow& row = row_of(options);
+  const std::string_view family = row.name.starts_with("resnet") ? "resnet" : row.init;
   for (const Maker& maker : kMakers) {
     if (maker.recipe == family) return maker.make(options);
   }
