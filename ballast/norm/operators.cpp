@@ -37,7 +37,7 @@ Fused fused_of(c10::string_view act, double a) {
 
 c10::string_view name_of(Act act) {
   const std::string_view name = act_name(act);
-  return {name.data(), name.size()};
+  return c10::string_view(name.data(), name.size());
 }
 
 // ---- Calls through the dispatcher
