@@ -252,8 +252,6 @@ struct SumGrads {
   }
 };
 
-double slope_elsewhere(const Slope& slope) { return slope.phi == Phi::leaky_relu ? slope.a : 0; }
-
 template <class T>
 void grad_sums(const void* dy, const void* x, const uint8_t* mask, const Rows& rows, const ColumnAffine& affine,
                const Slope& slope, double* s1, double* s2) {

@@ -217,8 +217,6 @@ struct SumPlanes {
   }
 };
 
-double slope_elsewhere(const Slope& slope) { return slope.phi == Phi::leaky_relu ? slope.a : 0; }
-
 template <class T>
 GradSums grad_sums(const void* dy, const void* x, const uint8_t* mask, size_t mask_stride, const Planes& planes,
                    const Affine& affine, const Slope& slope) {
