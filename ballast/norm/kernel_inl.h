@@ -206,6 +206,7 @@ HWY_INLINE void with_phi(const Slope& slope, const F& f) {
 
 // Where a bit was stored: slope 1 at set bits, a elsewhere.
 HWY_INLINE double slope_elsewhere(const Slope& slope) { return slope.phi == Phi::leaky_relu ? slope.a : 0; }
+
 template <class D>
 HWY_INLINE hn::Vec<D> gradient_by_bit(D d, hn::Vec<D> dy, hn::Mask<D> one, double a) {
   using C = hn::TFromD<D>;
