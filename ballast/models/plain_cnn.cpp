@@ -19,7 +19,7 @@ class PlainCnn : public Model {
       const int64_t out = name.width << stage;
       auto layer = layers->add(std::make_shared<torch::nn::Module>());
       convs_.push_back(layer->register_module(
-          "conv", std::make_shared<Conv2d>(in, out, 3, stage != last_stage ? 2 : 1, 1, style.conv_bias())));
+          "conv", std::make_shared<Conv2d>(in, out, 3, stage != last_stage ? 2 : 1, 1, style)));
       norms_.push_back(layer->register_module("norm", Norm(style.normed(out, true))));
       in = out;
       last_stage = stage;

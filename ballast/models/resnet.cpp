@@ -8,7 +8,7 @@ namespace {
 // The projection of a shortcut: 1x1 convolution and norm, named 0 and 1 as in torchvision.
 struct Projection : torch::nn::Module {
   Projection(int64_t in, int64_t out, int64_t stride, const Style& style) {
-    conv = register_module("0", std::make_shared<Conv2d>(in, out, 1, stride, 0, style.conv_bias()));
+    conv = register_module("0", std::make_shared<Conv2d>(in, out, 1, stride, 0, style));
     norm = register_module("1", Norm(style.normed(out, false)));
   }
   torch::Tensor forward(const torch::Tensor& x) { return norm->forward(conv->forward(x)); }
@@ -25,9 +25,9 @@ struct Block : torch::nn::Module {
 struct BasicBlock : Block {
   static constexpr int64_t kExpansion = 1;
   BasicBlock(int64_t in, int64_t width, int64_t stride, const Style& style) {
-    conv1 = register_module("conv1", std::make_shared<Conv2d>(in, width, 3, stride, 1, style.conv_bias()));
+    conv1 = register_module("conv1", std::make_shared<Conv2d>(in, width, 3, stride, 1, style));
     bn1 = register_module("bn1", Norm(style.normed(width, true)));
-    conv2 = register_module("conv2", std::make_shared<Conv2d>(width, width, 3, 1, 1, style.conv_bias()));
+    conv2 = register_module("conv2", std::make_shared<Conv2d>(width, width, 3, 1, 1, style));
     bn2 = register_module("bn2", Norm(style.normed(width, true)));
     if (stride != 1 || in != width) {
       downsample = register_module("downsample", std::make_shared<Projection>(in, width, stride, style));
@@ -37,7 +37,7 @@ struct BasicBlock : Block {
     const torch::Tensor y = conv2->forward(bn1->forward(conv1->forward(x)));
     return bn2->forward_add(y, downsample ? downsample->forward(x) : x);
   }
-  Branch branch() const override { return {"", {conv1->weight, conv2->weight}, bn2->weight}; }
+  Branch branch() const override { return {"", {conv1->weight, conv2->weight}, last_scale(*conv2, *bn2)}; }
   std::shared_ptr<Conv2d> conv1, conv2;
   Norm bn1{nullptr}, bn2{nullptr};
   std::shared_ptr<Projection> downsample;
@@ -48,11 +48,11 @@ struct Bottleneck : Block {
   static constexpr int64_t kExpansion = 4;
   Bottleneck(int64_t in, int64_t width, int64_t stride, const Style& style) {
     const int64_t out = width * kExpansion;
-    conv1 = register_module("conv1", std::make_shared<Conv2d>(in, width, 1, 1, 0, style.conv_bias()));
+    conv1 = register_module("conv1", std::make_shared<Conv2d>(in, width, 1, 1, 0, style));
     bn1 = register_module("bn1", Norm(style.normed(width, true)));
-    conv2 = register_module("conv2", std::make_shared<Conv2d>(width, width, 3, stride, 1, style.conv_bias()));
+    conv2 = register_module("conv2", std::make_shared<Conv2d>(width, width, 3, stride, 1, style));
     bn2 = register_module("bn2", Norm(style.normed(width, true)));
-    conv3 = register_module("conv3", std::make_shared<Conv2d>(width, out, 1, 1, 0, style.conv_bias()));
+    conv3 = register_module("conv3", std::make_shared<Conv2d>(width, out, 1, 1, 0, style));
     bn3 = register_module("bn3", Norm(style.normed(out, true)));
     if (stride != 1 || in != out) {
       downsample = register_module("downsample", std::make_shared<Projection>(in, out, stride, style));
@@ -63,7 +63,7 @@ struct Bottleneck : Block {
     y = conv3->forward(bn2->forward(conv2->forward(y)));
     return bn3->forward_add(y, downsample ? downsample->forward(x) : x);
   }
-  Branch branch() const override { return {"", {conv1->weight, conv2->weight, conv3->weight}, bn3->weight}; }
+  Branch branch() const override { return {"", {conv1->weight, conv2->weight, conv3->weight}, last_scale(*conv3, *bn3)}; }
   std::shared_ptr<Conv2d> conv1, conv2, conv3;
   Norm bn1{nullptr}, bn2{nullptr}, bn3{nullptr};
   std::shared_ptr<Projection> downsample;
@@ -98,9 +98,9 @@ class ResNet : public Model {
     const Style style = style_of(options_);
     conv1_ = register_module(
         "conv1", large_stem_
-                     ? std::make_shared<Conv2d>(options_.in_channels, plan.stem_width, 7, 2, 3, style.conv_bias())
+                     ? std::make_shared<Conv2d>(options_.in_channels, plan.stem_width, 7, 2, 3, style)
                      : std::make_shared<Conv2d>(options_.in_channels, plan.stem_width, 3, plan.stem_stride, 1,
-                                                style.conv_bias()));
+                                                style));
     bn1_ = register_module("bn1", Norm(style.normed(plan.stem_width, true)));
     features_ = plan.stem_width;
     for (size_t stage = 0; stage < plan.blocks.size(); ++stage) {

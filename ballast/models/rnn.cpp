@@ -38,6 +38,7 @@ class Rnn : public Model {
   explicit Rnn(ModelOptions resolved) : Model(std::move(resolved)) {
     const Style style = style_of(options_);
     const ModelName name = parse_model_name(options_.name);
+    check(style.weight() == WeightForm::plain, "rnn", "norm must leave the weights as they are, got ", options_.norm);
     if (name.cell == "plain") {
       check(style.act == Act::tanh || style.act == Act::relu, "rnn", "act of a plain cell must be tanh or relu, got ",
             options_.act);

@@ -27,9 +27,9 @@ struct PatchEmbed : torch::nn::Module {
 };
 
 struct Attention : torch::nn::Module {
-  Attention() {
-    qkv = register_module("qkv", std::make_shared<Linear>(kWidth, 3 * kWidth));
-    proj = register_module("proj", std::make_shared<Linear>(kWidth, kWidth));
+  explicit Attention(const Style& style) {
+    qkv = register_module("qkv", std::make_shared<Linear>(kWidth, 3 * kWidth, style));
+    proj = register_module("proj", std::make_shared<Linear>(kWidth, kWidth, style));
   }
   torch::Tensor forward(const torch::Tensor& x) const {
     const int64_t n = x.size(0), tokens = x.size(1), head_width = kWidth / kHeads;
@@ -43,9 +43,9 @@ struct Attention : torch::nn::Module {
 };
 
 struct VitMlp : torch::nn::Module {
-  explicit VitMlp(Act act_) : act(act_) {
-    fc1 = register_module("fc1", std::make_shared<Linear>(kWidth, kMlp));
-    fc2 = register_module("fc2", std::make_shared<Linear>(kMlp, kWidth));
+  explicit VitMlp(const Style& style) : act(style.act) {
+    fc1 = register_module("fc1", std::make_shared<Linear>(kWidth, kMlp, style));
+    fc2 = register_module("fc2", std::make_shared<Linear>(kMlp, kWidth, style));
   }
   torch::Tensor forward(const torch::Tensor& x) const {
     return fc2->forward(activate(fc1->forward(x), act, act_default_a(act), true));
@@ -57,9 +57,9 @@ struct VitMlp : torch::nn::Module {
 struct VitBlock : torch::nn::Module {
   explicit VitBlock(const Style& style) {
     norm1 = register_module("norm1", Norm(token_norm(style)));
-    attn = register_module("attn", std::make_shared<Attention>());
+    attn = register_module("attn", std::make_shared<Attention>(style));
     norm2 = register_module("norm2", Norm(token_norm(style)));
-    mlp = register_module("mlp", std::make_shared<VitMlp>(style.act));
+    mlp = register_module("mlp", std::make_shared<VitMlp>(style));
   }
   torch::Tensor forward(const torch::Tensor& x) {
     const torch::Tensor y = attn->forward(norm1->forward(x)).add_(x);

@@ -10,11 +10,11 @@ struct PreActBlock : torch::nn::Module {
     NormOptions first = style.normed(in, true);
     first.overwrite_input = false;  // the shortcut needs it
     bn1 = register_module("bn1", Norm(first));
-    conv1 = register_module("conv1", std::make_shared<Conv2d>(in, out, 3, stride, 1, style.conv_bias()));
+    conv1 = register_module("conv1", std::make_shared<Conv2d>(in, out, 3, stride, 1, style));
     bn2 = register_module("bn2", Norm(style.normed(out, true)));
-    conv2 = register_module("conv2", std::make_shared<Conv2d>(out, out, 3, 1, 1, style.conv_bias()));
+    conv2 = register_module("conv2", std::make_shared<Conv2d>(out, out, 3, 1, 1, style));
     if (stride != 1 || in != out) {
-      downsample = register_module("downsample", std::make_shared<Conv2d>(in, out, 1, stride, 0, false));
+      downsample = register_module("downsample", std::make_shared<Conv2d>(in, out, 1, stride, 0, style.without_bias()));
     }
   }
   torch::Tensor forward(const torch::Tensor& x) {
@@ -33,7 +33,7 @@ class WideResNet : public Model {
     const Style style = style_of(options_);
     const ModelName name = parse_model_name(options_.name);
     const int64_t n = (name.depth - 4) / 6;
-    conv1_ = register_module("conv1", std::make_shared<Conv2d>(options_.in_channels, 16, 3, 1, 1, false));
+    conv1_ = register_module("conv1", std::make_shared<Conv2d>(options_.in_channels, 16, 3, 1, 1, style.without_bias()));
     int64_t in = 16;
     for (int64_t stage = 0; stage < 3; ++stage) {
       const std::string stage_name = "layer" + std::to_string(stage + 1);
