@@ -278,13 +278,16 @@ Three feature_norm_backward_meta(const Tensor&, const Tensor& x, int64_t dims, c
 // A parameter's gradient as autograd wants it: none where there is no parameter.
 Variable for_input(const Tensor& gradient, const Tensor& input) { return input.defined() ? gradient : Variable(); }
 
+// Tensors that may be undefined come as optional ones: LibTorch 1.13 takes no others.
 struct BatchNormFunction : torch::autograd::Function<BatchNormFunction> {
-  static variable_list forward(AutogradContext* ctx, const Tensor& x, const Tensor& weight, const Tensor& bias,
-                               const Tensor& running_mean, const Tensor& running_var, bool training, double eps,
+  static variable_list forward(AutogradContext* ctx, const Tensor& x, const MaybeTensor& weight_or_none,
+                               const MaybeTensor& bias_or_none, const MaybeTensor& running_mean,
+                               const MaybeTensor& running_var, bool training, double eps,
                                const std::string& act, double act_a) {
+    const Tensor weight = defined_or_none(weight_or_none), bias = defined_or_none(bias_or_none);
     at::AutoDispatchBelowADInplaceOrView guard;
-    auto [y, mean, var] = batch_norm_handle().call(x, optional_of(weight), optional_of(bias), optional_of(running_mean),
-                                                   optional_of(running_var), training, eps, act, act_a);
+    auto [y, mean, var] = batch_norm_handle().call(x, optional_of(weight), optional_of(bias), running_mean,
+                                                   running_var, training, eps, act, act_a);
     ctx->save_for_backward({x, weight, bias, mean, var});
     ctx->saved_data["training"] = training;
     ctx->saved_data["eps"] = eps;
@@ -309,13 +312,15 @@ struct BatchNormFunction : torch::autograd::Function<BatchNormFunction> {
 };
 
 struct BatchNormAddFunction : torch::autograd::Function<BatchNormAddFunction> {
-  static variable_list forward(AutogradContext* ctx, const Tensor& x, const Tensor& residual, const Tensor& weight,
-                               const Tensor& bias, const Tensor& running_mean, const Tensor& running_var, bool training,
+  static variable_list forward(AutogradContext* ctx, const Tensor& x, const Tensor& residual,
+                               const MaybeTensor& weight_or_none, const MaybeTensor& bias_or_none,
+                               const MaybeTensor& running_mean, const MaybeTensor& running_var, bool training,
                                double eps, const std::string& act, double act_a) {
+    const Tensor weight = defined_or_none(weight_or_none), bias = defined_or_none(bias_or_none);
     at::AutoDispatchBelowADInplaceOrView guard;
     auto [y, mean, var, mask] =
-        batch_norm_add_handle().call(x, residual, optional_of(weight), optional_of(bias), optional_of(running_mean),
-                                     optional_of(running_var), training, eps, act, act_a);
+        batch_norm_add_handle().call(x, residual, optional_of(weight), optional_of(bias), running_mean,
+                                     running_var, training, eps, act, act_a);
     ctx->save_for_backward({x, weight, bias, mean, var, mask});
     ctx->saved_data["training"] = training;
     ctx->saved_data["eps"] = eps;
@@ -341,8 +346,9 @@ struct BatchNormAddFunction : torch::autograd::Function<BatchNormAddFunction> {
 };
 
 struct GroupNormFunction : torch::autograd::Function<GroupNormFunction> {
-  static variable_list forward(AutogradContext* ctx, const Tensor& x, int64_t groups, const Tensor& weight,
-                               const Tensor& bias, double eps, const std::string& act, double act_a) {
+  static variable_list forward(AutogradContext* ctx, const Tensor& x, int64_t groups, const MaybeTensor& weight_or_none,
+                               const MaybeTensor& bias_or_none, double eps, const std::string& act, double act_a) {
+    const Tensor weight = defined_or_none(weight_or_none), bias = defined_or_none(bias_or_none);
     at::AutoDispatchBelowADInplaceOrView guard;
     auto [y, mean, var] =
         group_norm_handle().call(x, groups, optional_of(weight), optional_of(bias), eps, act, act_a);
@@ -370,8 +376,9 @@ struct GroupNormFunction : torch::autograd::Function<GroupNormFunction> {
 };
 
 struct FeatureNormFunction : torch::autograd::Function<FeatureNormFunction> {
-  static variable_list forward(AutogradContext* ctx, const Tensor& x, int64_t dims, const Tensor& weight,
-                               const Tensor& bias, double eps, bool rms, const std::string& act, double act_a) {
+  static variable_list forward(AutogradContext* ctx, const Tensor& x, int64_t dims, const MaybeTensor& weight_or_none,
+                               const MaybeTensor& bias_or_none, double eps, bool rms, const std::string& act, double act_a) {
+    const Tensor weight = defined_or_none(weight_or_none), bias = defined_or_none(bias_or_none);
     at::AutoDispatchBelowADInplaceOrView guard;
     auto [y, mean, rstd] =
         feature_norm_handle().call(x, dims, optional_of(weight), optional_of(bias), eps, rms, act, act_a);
@@ -405,8 +412,7 @@ Three batch_norm_autograd(const Tensor& x, const MaybeTensor& weight, const Mayb
                           const MaybeTensor& running_mean, const MaybeTensor& running_var, bool training, double eps,
                           c10::string_view act, double act_a) {
   const variable_list r =
-      BatchNormFunction::apply(x, defined_or_none(weight), defined_or_none(bias), defined_or_none(running_mean),
-                               defined_or_none(running_var), training, eps, text(act), act_a);
+      BatchNormFunction::apply(x, weight, bias, running_mean, running_var, training, eps, text(act), act_a);
   return {r[0], r[1], r[2]};
 }
 
@@ -414,8 +420,7 @@ Four batch_norm_add_autograd(const Tensor& x, const Tensor& residual, const Mayb
                              const MaybeTensor& running_mean, const MaybeTensor& running_var, bool training, double eps,
                              c10::string_view act, double act_a) {
   const variable_list r =
-      BatchNormAddFunction::apply(x, residual, defined_or_none(weight), defined_or_none(bias),
-                                  defined_or_none(running_mean), defined_or_none(running_var), training, eps, text(act),
+      BatchNormAddFunction::apply(x, residual, weight, bias, running_mean, running_var, training, eps, text(act),
                                   act_a);
   return {r[0], r[1], r[2], r[3]};
 }
@@ -423,14 +428,14 @@ Four batch_norm_add_autograd(const Tensor& x, const Tensor& residual, const Mayb
 Three group_norm_autograd(const Tensor& x, int64_t groups, const MaybeTensor& weight, const MaybeTensor& bias, double eps,
                           c10::string_view act, double act_a) {
   const variable_list r =
-      GroupNormFunction::apply(x, groups, defined_or_none(weight), defined_or_none(bias), eps, text(act), act_a);
+      GroupNormFunction::apply(x, groups, weight, bias, eps, text(act), act_a);
   return {r[0], r[1], r[2]};
 }
 
 Three feature_norm_autograd(const Tensor& x, int64_t dims, const MaybeTensor& weight, const MaybeTensor& bias, double eps,
                             bool rms, c10::string_view act, double act_a) {
   const variable_list r =
-      FeatureNormFunction::apply(x, dims, defined_or_none(weight), defined_or_none(bias), eps, rms, text(act), act_a);
+      FeatureNormFunction::apply(x, dims, weight, bias, eps, rms, text(act), act_a);
   return {r[0], r[1], r[2]};
 }
 
