@@ -204,8 +204,10 @@ HWY_INLINE void with_phi(const Slope& slope, const F& f) {
   f(PhiAny{slope.phi, slope.a});
 }
 
-// Where a bit was stored: slope 1 at set bits, a elsewhere.
-HWY_INLINE double slope_elsewhere(const Slope& slope) { return slope.phi == Phi::leaky_relu ? slope.a : 0; }
+// Where a bit was stored: slope 1 at set bits, this elsewhere.
+HWY_INLINE double slope_elsewhere(const Slope& slope) {
+  return slope.phi == Phi::leaky_relu ? slope.a : slope.phi == Phi::none ? 1 : 0;
+}
 
 template <class D>
 HWY_INLINE hn::Vec<D> gradient_by_bit(D d, hn::Vec<D> dy, hn::Mask<D> one, double a) {
