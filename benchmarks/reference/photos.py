@@ -1,5 +1,5 @@
 """A folder of photos trained from scratch in PyTorch, in the time and with the recipe that ballast takes by default: torchvision's
-resnet18, random resized crop and flip, one-cycle SGD, label smoothing. The comparison of issue 3: `benchmarks/run photos`.
+resnet18, random resized crop and flip, one-cycle SGD, label smoothing. Compared by `benchmarks/run photos`.
 
     build/peers/bin/python benchmarks/reference/photos.py --data clothing-small --seed 0
 """
