@@ -51,7 +51,7 @@ using RecipeReport = std::vector<RecipeRow>;
 ///                                                             recurrent orthogonal       head xavier_uniform
 ///   torch                        U(+-1/sqrt fan_in), bias too same                       LibTorch's start
 ///   he, xavier, lecun,           that fill, gain of act       same                       norm 1/0, bias 0
-///   orthogonal
+///   orthogonal                   (xavier: tanh 5/3, else 1)
 ///   delta_orthogonal             that fill; orthogonal where  orthogonal                 norm 1/0, bias 0
 ///                                groups > 1 or out < in
 ///   efficientnet                 normal sqrt(2/fan_out)       U(+-1/sqrt fan_out)        norm 1/0, bias 0

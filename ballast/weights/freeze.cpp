@@ -89,7 +89,12 @@ FreezeReport freeze(torch::nn::Module& module, const std::vector<std::string>& g
       return matched.count(m.key() + "." + p.key()) > 0;
     });
     if (!all && !matches_any(globs, m.key())) continue;
-    report.layers.push_back({m.key(), m.value()->is_training()});
+    FrozenLayer layer{.name = m.key(), .was_training = m.value()->is_training()};
+    if (auto* drop = dynamic_cast<DropLayer*>(m.value().get())) {
+      layer.mode = drop->mode();
+      drop->set_mode(DropMode::never);
+    }
+    report.layers.push_back(std::move(layer));
     m.value()->eval();
   }
   return report;
@@ -107,6 +112,10 @@ void unfreeze(torch::nn::Module& module, const FreezeReport& report) {
     torch::Tensor(*found).set_requires_grad(true);
   }
   set_modes(module, report, [](const FrozenLayer& layer) { return layer.was_training; });
+  const auto modules = module.named_modules();
+  for (const FrozenLayer& layer : report.layers) {
+    if (auto* drop = dynamic_cast<DropLayer*>(modules[layer.name].get())) drop->set_mode(layer.mode);
+  }
 }
 
 }  // namespace ballast

@@ -7,6 +7,8 @@
 #include <string_view>
 #include <vector>
 
+#include <ballast/drop/drop_layer.h>
+
 namespace ballast {
 
 /// Whether a dotted name matches a glob: `*` any characters (dots too), `?` one, everything else itself.
@@ -16,6 +18,7 @@ bool glob_matches(std::string_view glob, std::string_view name);
 struct FrozenLayer {
   std::string name;
   bool was_training = true;
+  DropMode mode = DropMode::train_only;  ///< of a ballast drop, before it was set to never
 };
 
 /// What freeze did, so that unfreeze can take it back.
@@ -30,7 +33,8 @@ struct FreezeReport {
 /// identity. A norm belongs to the frozen part if a glob matches its own name or all its parameters; a drop, if one
 /// matches its name.
 ///
-/// Mode     frozen norms and drops are put in eval mode; module.train() would wake them: call keep_frozen() after it.
+/// Mode     frozen norms and LibTorch's drops are put in eval mode; module.train() would wake them: call keep_frozen() after
+///          it. ballast's drops get DropMode::never.
 /// Not      a speed-up by itself: the backward pass ends where nothing before needs a gradient, so freeze from the input on.
 /// Errors   std::invalid_argument: `[weights] layer9.* must match a parameter, got none`
 FreezeReport freeze(torch::nn::Module& module, const std::vector<std::string>& globs);

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <ballast/drop/dropout.h>
 #include <ballast/models/model.h>
 #include <ballast/weights/state_dict.h>
 
@@ -95,6 +96,19 @@ TEST(Freeze, ANormIsFrozenWithItsNameOrAllItsParameters) {
   const FreezeReport report = freeze(*foreign, {"*"});
   ASSERT_EQ(report.layers.size(), 2U);
   EXPECT_FALSE(foreign[2]->is_training());
+}
+
+TEST(Freeze, AFrozenDropIsTheIdentityEvenWhereItAlwaysDrops) {
+  Dropout drop(DropoutOptions{.p = 0.5});
+  drop->set_mode(DropMode::always);
+  torch::nn::Sequential net(torch::nn::Linear(4, 4), drop);
+  const torch::Tensor x = torch::ones({64, 4});
+  const FreezeReport report = freeze(*net, {"*"});
+  net->train();
+  keep_frozen(*net, report);
+  EXPECT_TRUE(torch::equal(net->forward(x), net[0]->as<torch::nn::Linear>()->forward(x)));
+  unfreeze(*net, report);
+  EXPECT_GT((net->forward(x) == 0).sum().item<int64_t>(), 0);
 }
 
 TEST(Freeze, AGlobThatMatchesNothingIsRefusedAndChangesNothing) {
