@@ -1,0 +1,128 @@
+#include <ballast/train/run_context.h>
+
+#include <chrono>
+
+#include <ATen/Functions.h>
+
+#include <ballast/base/check.h>
+#include <ballast/init/lsuv.h>
+#include <ballast/models/model.h>
+#include <ballast/train/machine.h>
+#include <ballast/train/pretrained.h>
+#include <ballast/train/tensor_batch.h>
+
+namespace ballast {
+
+double seconds_now() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+RunContext::RunContext(const RunOptions& options, RunEvents& run_events) : start(seconds_now()), events(run_events) {
+  events.on_phase("reading data");
+  device = find_device(options.run.device);
+  set_threads(options.run.threads.value_or(0));
+  setup = set_up_run(options);
+  set_math(setup.options.math.level);
+  const RunOptions& o = setup.options;
+  model = make_model(setup.model, setup.key());
+  setup.model = model->options();
+  plan.init = setup.model.init;
+  load_pretrained(*model, o, setup.key(), plan.start);
+  frozen = freeze(*model, o.train.freeze);
+  note_frozen(frozen, plan.start);
+  groups = run_groups(*model, o);
+  note_groups(groups, plan.start);
+  const bool channels_last = o.train.layout == "channels_last" || (o.train.layout == "auto" && model->prefers_channels_last());
+  layout = channels_last ? Layout::hwc : Layout::chw;
+  if (!device.is_cpu()) {
+    model->to(device);
+  }
+  if (channels_last) {
+    to_channels_last(*model);
+  }
+  trainer = std::make_unique<Trainer>(*model, [this](const torch::Tensor& x) { return forward(x); }, trainer_options());
+  loader = training_loader(setup, layout);
+  training_mode();
+  if (setup.model.init == "lsuv" && plan.start.path.empty()) {
+    start_from_data();
+  }
+}
+
+void RunContext::warn(const std::string& text) {
+  events.on_warning(text);
+  if (record) {
+    record->event("warning", trainer->steps(), text);
+  } else {
+    early_warnings.push_back(text);
+  }
+}
+
+void RunContext::training_mode() {
+  model->train();
+  keep_frozen(*model, frozen);
+}
+
+torch::Tensor RunContext::forward(const torch::Tensor& x) {
+  return watch && watch->active() ? watch->forward([&] { return model->forward(x); }, x.size(0)) : model->forward(x);
+}
+
+// LSUV, on the first training pictures.
+void RunContext::start_from_data() {
+  constexpr int64_t kSamples = 128;
+  loader->start_epoch(0);
+  std::vector<torch::Tensor> parts;
+  int64_t samples = 0;
+  while (samples < kSamples) {
+    const BatchSlot* slot = loader->next();
+    if (slot == nullptr) {
+      break;
+    }
+    parts.push_back(tensor_batch(*slot).x.clone());
+    samples += parts.back().size(0);
+  }
+  const torch::Tensor x = at::cat(parts).slice(0, 0, kSamples).to(device);
+  const std::vector<LsuvRow> rows =
+      lsuv(*model, [this](torch::Tensor in) { return model->forward(std::move(in)); }, x, {.key = setup.key()});
+  plan.init = "lsuv on " + std::to_string(x.size(0)) + " pictures: " + lsuv_summary(rows);
+}
+
+std::unique_ptr<Loader> RunContext::evaluation(Role role) const {
+  const RoleView& view = setup.data.role(role);
+  if (view.size() == 0) {
+    return nullptr;
+  }
+  return evaluation_loader(view, setup.eval, setup.model, setup.options.eval.batch_size,
+                           static_cast<int>(setup.options.run.workers.value_or(-1)), layout);
+}
+
+EvaluateOptions RunContext::evaluate_options() const {
+  EvaluateOptions e;
+  e.device = device;
+  e.classes = setup.model.num_classes;
+  return e;
+}
+
+TrainerOptions RunContext::trainer_options() const {
+  const RunOptions& o = setup.options;
+  TrainerOptions t;
+  t.optimizer.name = o.optim.name;
+  t.optimizer.weight_decay = *o.optim.weight_decay;
+  t.optimizer.momentum = o.optim.momentum;
+  t.optimizer.nesterov = o.optim.nesterov && o.optim.momentum > 0;
+  t.optimizer.beta1 = o.optim.betas.at(0);
+  t.optimizer.beta2 = o.optim.betas.at(1);
+  t.optimizer.eps = o.optim.eps;
+  t.optimizer.groups = groups;
+  t.schedule = setup.schedule;
+  t.total_steps = setup.total_steps;
+  t.micro_batch = o.train.micro_batch;
+  t.loss = o.loss.name == "bce" ? LossName::bce : o.loss.name == "focal" ? LossName::focal : LossName::cross_entropy;
+  t.focal_gamma = o.loss.gamma;
+  t.label_smoothing = *o.loss.label_smoothing;
+  t.seed = o.run.seed;
+  t.clip = !o.train.clip ? ClipMode::off : o.train.clip_mode() == "norm" ? ClipMode::norm : ClipMode::value;
+  t.clip_limit = o.train.clip ? o.train.clip_limit() : 1;
+  return t;
+}
+
+}  // namespace ballast
