@@ -133,7 +133,7 @@ class Problem {
       rounding.to_gradient(gradient.first(weights), columns);
       return value;
     };
-    const detail::LbfgsResult r = detail::minimize_lbfgs(f, start, 1e-6);
+    const detail::LbfgsResult r = detail::minimize_lbfgs(f, start, 1e-7);
     rounding.to_weights(std::span(start).first(weights), columns);
     return {std::move(start), r.value, r.evaluations};
   }

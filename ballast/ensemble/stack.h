@@ -41,7 +41,7 @@ struct Stack {
 
 /// Stacking: multinomial logistic regression on the members' log-probabilities, clipped at log 1e-7, each member's row
 /// centred. Minimises mean CE + lambda / 2 |W|^2 (biases free; scikit-learn's C = 1 / (lambda N)) by L-BFGS to a gradient of
-/// 1e-6, in coordinates that the features' second moments have made round.
+/// 1e-7 of the parameters, in coordinates that the features' second moments have made round.
 ///
 /// Rows     must be held out from the members: out-of-fold, or of role select. The caller sees to that.
 /// Folds    by position in a keyed order of the rows.
