@@ -1,5 +1,7 @@
 #include <ballast/drop/drop_path.h>
 
+#include <torch/autograd.h>
+
 #include <ballast/drop/test_drop.h>
 
 namespace ballast {

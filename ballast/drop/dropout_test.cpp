@@ -1,5 +1,8 @@
 #include <ballast/drop/dropout.h>
 
+#include <torch/nn/modules/container/sequential.h>
+#include <torch/nn/modules/linear.h>
+
 #include <ballast/base/step_scope.h>
 #include <ballast/drop/test_drop.h>
 

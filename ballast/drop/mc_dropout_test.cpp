@@ -1,5 +1,9 @@
 #include <ballast/drop/mc_dropout.h>
 
+#include <torch/nn/modules/batchnorm.h>
+#include <torch/nn/modules/container/sequential.h>
+#include <torch/nn/modules/linear.h>
+
 #include <ballast/drop/dropout.h>
 #include <ballast/drop/test_drop.h>
 

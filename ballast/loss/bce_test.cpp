@@ -1,7 +1,7 @@
 #include <ballast/loss/bce.h>
 
 #include <gtest/gtest.h>
-#include <torch/torch.h>
+#include <torch/nn/functional/loss.h>
 
 #include <cmath>
 #include <functional>

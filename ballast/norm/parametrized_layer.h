@@ -6,6 +6,8 @@
 #include <type_traits>
 
 #include <torch/nn/module.h>
+#include <torch/nn/modules/conv.h>
+#include <torch/nn/modules/linear.h>
 
 #include <ballast/norm/parametrization.h>
 

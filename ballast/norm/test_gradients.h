@@ -2,6 +2,7 @@
 
 // Helpers of the tests of room norm: numbers that repeat, and gradients against differences.
 
+#include <torch/autograd.h>
 #include <torch/csrc/autograd/autograd.h>
 #include <torch/nn/module.h>
 #include <torch/serialize/archive.h>

@@ -1,6 +1,8 @@
 #include <ballast/norm/weight_norm.h>
 
 #include <gtest/gtest.h>
+#include <torch/nn/modules/activation.h>
+#include <torch/nn/modules/container/sequential.h>
 
 #include <cmath>
 

@@ -5,7 +5,7 @@
 #include <cstring>
 
 #include <benchmark/benchmark.h>
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <ballast/drop/alpha_dropout.h>
 #include <ballast/drop/drop_block.h>

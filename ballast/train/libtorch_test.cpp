@@ -1,6 +1,6 @@
 #include <ballast/train/libtorch.h>
 #include <gtest/gtest.h>
-#include <torch/torch.h>
+#include <torch/types.h>
 
 namespace ballast {
 namespace {

@@ -9,7 +9,7 @@
 #include <memory>
 
 #include <benchmark/benchmark.h>
-#include <torch/torch.h>
+#include <torch/optim.h>
 
 #include <ballast/models/model.h>
 #include <ballast/models/probe_model.h>
