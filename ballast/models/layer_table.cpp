@@ -19,6 +19,8 @@ std::string type_of(const ObservedOp& op) {
       {"aten::layer_norm", "layer norm"}, {"aten::max_pool2d", "max pool"},   {"aten::adaptive_avg_pool2d", "average pool"},
       {"aten::lstm", "lstm"},             {"aten::gru", "gru"},               {"aten::rnn_tanh", "rnn"},
       {"aten::rnn_relu", "rnn"},          {"aten::matmul", "attention"},
+      {"ballast::batch_norm", "batch norm"}, {"ballast::batch_norm_add", "batch norm"},
+      {"ballast::group_norm", "group norm"},
   };
   if (op.name == "aten::conv2d") {
     const torch::Tensor weight = op.inputs.at(1).toTensor();
@@ -26,6 +28,7 @@ std::string type_of(const ObservedOp& op) {
     return "conv " + std::to_string(weight.size(2)) + "x" + std::to_string(weight.size(3)) +
            (stride > 1 ? " /" + std::to_string(stride) : "");
   }
+  if (op.name == "ballast::feature_norm") return op.inputs.at(5).toBool() ? "rms norm" : "layer norm";
   const auto found = kTypes.find(op.name);
   return found == kTypes.end() ? "" : found->second;
 }

@@ -3,6 +3,7 @@
 #include <array>
 #include <charconv>
 #include <cstdint>
+#include <string>
 #include <string_view>
 
 #include <ballast/base/check.h>
@@ -11,7 +12,7 @@
 namespace ballast {
 
 /// What a Norm (norm.h) normalizes over.
-enum class NormKind { none, batch, group, layer, instance };
+enum class NormKind { none, batch, group, layer, layer_2d, instance, rms, rms_2d };
 
 /// A row of the catalog of norms: the values of --norm. Needs no torch.
 struct NormRow {
@@ -21,12 +22,15 @@ struct NormRow {
   std::string_view summary;
 };
 
-inline constexpr std::array<NormRow, 5> kNorms = {{
+inline constexpr std::array<NormRow, 8> kNorms = {{
     {NormKind::none, "none", "none", "no normalization; convolutions get a bias"},
     {NormKind::batch, "batch", "batch", "batch norm: each channel over the batch; best for batches of 16 and more"},
     {NormKind::group, "group", "group[:GROUPS]", "group norm: groups of channels of one sample; for small batches"},
     {NormKind::layer, "layer", "layer", "layer norm: all channels of one sample (group norm of one group)"},
+    {NormKind::layer_2d, "layer_2d", "layer_2d", "layer norm over the channels at each position of a map"},
     {NormKind::instance, "instance", "instance", "instance norm: each channel of one sample; removes contrast"},
+    {NormKind::rms, "rms", "rms", "root mean square of one sample, nothing subtracted, no bias"},
+    {NormKind::rms_2d, "rms_2d", "rms_2d", "root mean square of the channels at each position of a map, no bias"},
 }};
 
 /// A value of --norm taken apart.
@@ -53,8 +57,12 @@ inline NormSpec parse_norm(std::string_view text) {
   }
   std::array<std::string_view, kNorms.size()> names;
   for (size_t i = 0; i < names.size(); ++i) names[i] = kNorms[i].name;
-  fail("norm", "norm must be none, batch, group[:GROUPS], layer or instance, got \"", text, '"',
-       did_you_mean(name, names));
+  std::string forms;
+  for (size_t i = 0; i < kNorms.size(); ++i) {
+    forms += i == 0 ? "" : i + 1 == kNorms.size() ? " or " : ", ";
+    forms += kNorms[i].form;
+  }
+  fail("norm", "norm must be ", forms, ", got \"", text, '"', did_you_mean(name, names));
 }
 
 }  // namespace ballast

@@ -20,7 +20,7 @@ Norm make(NormOptions options) {
   if (norm->weight.defined()) {
     torch::NoGradGuard no_grad;
     norm->weight.copy_(torch::linspace(0.5, 1.5, options.channels));
-    norm->bias.copy_(torch::linspace(-1, 1, options.channels));
+    if (norm->bias.defined()) norm->bias.copy_(torch::linspace(-1, 1, options.channels));
   }
   return norm;
 }
@@ -66,6 +66,16 @@ TEST(Norm, EveryKindEqualsItsFormula) {
   Norm group = make({.kind = NormKind::group, .channels = 6, .groups = 3});
   EXPECT_TRUE(torch::allclose(group->forward(x),
                               affine(plain(x.view({3, 3, 2, 5, 4}), {2, 3, 4}, 1e-5).view(x.sizes()), group), 1e-9, 1e-10));
+  Norm layer_2d = make({.kind = NormKind::layer_2d, .channels = 6});
+  EXPECT_TRUE(torch::allclose(layer_2d->forward(x), affine(plain(x, {1}, 1e-5), layer_2d), 1e-9, 1e-10));
+  const auto rms = [](const torch::Tensor& h, std::vector<int64_t> over) {
+    return h / (h.square().mean(over, true) + 1e-5).sqrt();
+  };
+  Norm rms_all = make({.kind = NormKind::rms, .channels = 6});
+  EXPECT_TRUE(torch::allclose(rms_all->forward(x), rms(x, {1, 2, 3}) * rms_all->weight.view({1, -1, 1, 1}), 1e-9, 1e-10));
+  EXPECT_FALSE(rms_all->bias.defined());
+  Norm rms_2d = make({.kind = NormKind::rms_2d, .channels = 6});
+  EXPECT_TRUE(torch::allclose(rms_2d->forward(x), rms(x, {1}) * rms_2d->weight.view({1, -1, 1, 1}), 1e-9, 1e-10));
   Norm none = make({.kind = NormKind::none, .channels = 6});
   EXPECT_TRUE(torch::equal(none->forward(x), x));
   EXPECT_TRUE(none->parameters().empty());

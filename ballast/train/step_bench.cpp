@@ -1,5 +1,6 @@
 // A training step of ResNet-20 on 128 pictures of 3x32x32: `step/stock` is the loop that LibTorch's own documentation
-// teaches (torch::nn, torch::optim::SGD, NCHW), `step/ballast` is what `ballast train` runs without its loader.
+// teaches (torch::nn, torch::optim::SGD, NCHW), `step/ballast` is what `ballast train` runs without its loader,
+// `step/ballast_bf16` the same with the forward pass under autocast to bfloat16.
 // The allocator of the second is process-wide and a benchmark that ran before would share it: run one per process, as
 // benchmarks/run does. BALLAST_BENCH_THREADS (2) sets LibTorch's threads for both.
 
@@ -8,8 +9,10 @@
 #include <cstdlib>
 #include <memory>
 
+#include <ATen/autocast_mode.h>
 #include <benchmark/benchmark.h>
 #include <torch/optim.h>
+#include <torch/version.h>
 
 #include <ballast/models/model.h>
 #include <ballast/models/probe_model.h>
@@ -94,7 +97,28 @@ void stock(benchmark::State& state) {
 }
 BENCHMARK(stock)->Name("step/stock")->UseRealTime()->Unit(benchmark::kMillisecond)->Iterations(20);
 
-void ballast_step(benchmark::State& state) {
+// Autocast to bfloat16 while it lives.
+struct Autocast {
+  Autocast() {
+    set(true);
+    at::autocast::increment_nesting();
+  }
+  ~Autocast() {
+    if (at::autocast::decrement_nesting() == 0) at::autocast::clear_cache();
+    set(false);
+  }
+  static void set(bool on) {
+#if TORCH_VERSION_MAJOR >= 2
+    at::autocast::set_autocast_enabled(at::kCPU, on);
+    at::autocast::set_autocast_dtype(at::kCPU, at::kBFloat16);
+#else
+    at::autocast::set_cpu_enabled(on);
+    at::autocast::set_autocast_cpu_dtype(at::kBFloat16);
+#endif
+  }
+};
+
+void ballast_step(benchmark::State& state, bool bf16) {
   ballast::install_caching_allocator();
   set_threads();
   ballast::ModelOptions options;
@@ -109,7 +133,12 @@ void ballast_step(benchmark::State& state) {
   trainer_options.total_steps = 1'000'000;
   trainer_options.label_smoothing = 0.1;
   trainer_options.schedule.lr = 0.1;
-  ballast::Trainer trainer(*model, [&](const torch::Tensor& x) { return model->forward(x); }, trainer_options);
+  const auto forward = [&](const torch::Tensor& x) {
+    if (!bf16) return model->forward(x);
+    const Autocast autocast;
+    return model->forward(x).to(torch::kFloat);
+  };
+  ballast::Trainer trainer(*model, forward, trainer_options);
   const torch::Tensor x = torch::randn({kBatch, 3, 32, 32}).contiguous(torch::MemoryFormat::ChannelsLast);
   const torch::Tensor y = torch::randint(0, 10, {kBatch}, torch::kLong);
   for (int i = 0; i < 3; ++i) trainer.step(x, y);
@@ -118,7 +147,8 @@ void ballast_step(benchmark::State& state) {
   }
   state.SetItemsProcessed(state.iterations() * kBatch);
 }
-BENCHMARK(ballast_step)->Name("step/ballast")->UseRealTime()->Unit(benchmark::kMillisecond)->Iterations(20);
+BENCHMARK_CAPTURE(ballast_step, fp32, false)->Name("step/ballast")->UseRealTime()->Unit(benchmark::kMillisecond)->Iterations(20);
+BENCHMARK_CAPTURE(ballast_step, bf16, true)->Name("step/ballast_bf16")->UseRealTime()->Unit(benchmark::kMillisecond)->Iterations(20);
 
 // A step, and what looks at it: all in one process, in turns, so that the machine is the same for all. Items a second
 // count pictures of the plain steps; the counters are in steps.
