@@ -1,6 +1,6 @@
 #include <ballast/train/libtorch.h>
 #include <gtest/gtest.h>
-#include <torch/types.h>
+#include <torch/version.h>
 
 namespace ballast {
 namespace {

@@ -11,7 +11,7 @@
 
 #include <ATen/autocast_mode.h>
 #include <benchmark/benchmark.h>
-#include <torch/optim.h>
+#include <torch/torch.h>
 #include <torch/version.h>
 
 #include <ballast/models/model.h>
