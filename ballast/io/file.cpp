@@ -23,6 +23,7 @@ namespace stdfs = std::filesystem;
 
 // EINTR is repeated, but not for ever: a call that is interrupted each time is reported.
 constexpr int kMaxInterrupts = 1000;
+constexpr const char* kCannotWrite = "cannot write";
 constexpr uint64_t kPreallocateFrom = uint64_t{1} << 16;
 
 std::string cause(int error_number) { return std::generic_category().message(error_number); }
@@ -79,23 +80,6 @@ class OpenFile {
  private:
   FileSystem& fs_;
   int file_;
-};
-
-// Removes the temporary unless it was renamed.
-class Temporary {
- public:
-  Temporary(FileSystem& fs, stdfs::path path) : fs_(fs), path_(std::move(path)) {}
-  ~Temporary() {
-    if (!path_.empty()) repeat_interrupted([&] { return fs_.unlink(path_); });
-  }
-  Temporary(const Temporary&) = delete;
-  Temporary& operator=(const Temporary&) = delete;
-  const stdfs::path& path() const { return path_; }
-  void release() { path_.clear(); }
-
- private:
-  FileSystem& fs_;
-  stdfs::path path_;
 };
 
 template <class Bytes>
@@ -296,64 +280,75 @@ int FaultFs::statvfs(const stdfs::path& path, DiskSpace& space) {
 
 int FaultFs::lock(int file) { return fails("lock") ? -options_.error_number : base_.lock(file); }
 
-void write_file_atomic(FileSystem& fs, const stdfs::path& path,
-                       std::span<const std::span<const std::byte>> parts) {
+StagedFile::StagedFile(FileSystem& fs, stdfs::path path) : fs_(fs), path_(std::move(path)) {
   static std::atomic<uint64_t> counter{0};
-  constexpr const char* kWhat = "cannot write";
-
   // rename would silently replace a file that its owner made read-only.
   std::error_code unknown;
-  const auto status = stdfs::status(path, unknown);
+  const auto status = stdfs::status(path_, unknown);
   if (!unknown && stdfs::is_regular_file(status) &&
       (status.permissions() & (stdfs::perms::owner_write | stdfs::perms::group_write |
                                stdfs::perms::others_write)) == stdfs::perms::none) {
     throw StorageError(
-        detail::message("file", kWhat, " ", path.string(), ": the file is read-only"), EACCES);
+        detail::message("file", kCannotWrite, " ", path_.string(), ": the file is read-only"),
+        EACCES);
   }
-
-  stdfs::path name;
   int opened = -EEXIST;
   for (int i = 0; opened == -EEXIST && i < 100; ++i) {
-    name = folder_of(path) / ("." + path.filename().string() + ".tmp-" +
-                              std::to_string(::getpid()) + "-" + std::to_string(counter++));
-    opened = repeat_interrupted([&] { return fs.open(name, OpenMode::create_new); });
+    temporary_ = folder_of(path_) / ("." + path_.filename().string() + ".tmp-" +
+                                     std::to_string(::getpid()) + "-" + std::to_string(counter++));
+    opened = repeat_interrupted([&] { return fs_.open(temporary_, OpenMode::create_new); });
   }
-  if (opened < 0) fail_storage(kWhat, path, -opened, "open");
-  Temporary temporary(fs, name);
-  OpenFile file(fs, opened);
+  if (opened < 0) fail_storage(kCannotWrite, path_, -opened, "open");
+  file_ = opened;
+}
 
-  uint64_t total = 0;
-  for (const auto& part : parts) total += part.size();
-  if (total >= kPreallocateFrom) {
-    const int result = repeat_interrupted([&] { return fs.fallocate(file.get(), total); });
-    // Not every file system can preallocate: then writing itself finds out.
-    if (result < 0 && result != -EOPNOTSUPP && result != -ENOSYS && result != -EINVAL) {
-      fail_storage(kWhat, path, -result, "fallocate");
-    }
+StagedFile::~StagedFile() {
+  if (file_ >= 0) fs_.close(file_);
+  if (!temporary_.empty()) repeat_interrupted([&] { return fs_.unlink(temporary_); });
+}
+
+void StagedFile::reserve(uint64_t size) {
+  const int result = repeat_interrupted([&] { return fs_.fallocate(file_, size); });
+  // Not every file system can preallocate: then writing itself finds out.
+  if (result < 0 && result != -EOPNOTSUPP && result != -ENOSYS && result != -EINVAL) {
+    fail_storage(kCannotWrite, path_, -result, "fallocate");
   }
-  uint64_t offset = 0;
-  for (const auto& part : parts) {
-    if (const int result = write_fully(fs, file.get(), part, offset); result < 0) {
-      fail_storage(kWhat, path, -result, "write");
-    }
-    offset += part.size();
+}
+
+void StagedFile::write(std::span<const std::byte> bytes) {
+  if (const int result = write_fully(fs_, file_, bytes, size_); result < 0) {
+    fail_storage(kCannotWrite, path_, -result, "write");
   }
-  if (const int result = repeat_interrupted([&] { return fs.fsync(file.get()); }); result < 0) {
-    fail_storage(kWhat, path, -result, "fsync");
+  size_ += bytes.size();
+}
+
+void StagedFile::finish() {
+  if (const int result = repeat_interrupted([&] { return fs_.fsync(file_); }); result < 0) {
+    fail_storage(kCannotWrite, path_, -result, "fsync");
   }
   // An interrupted close has closed the descriptor, and the content is durable already.
-  if (const int result = file.close(); result < 0 && result != -EINTR) {
-    fail_storage(kWhat, path, -result, "close");
+  if (const int result = fs_.close(std::exchange(file_, -1)); result < 0 && result != -EINTR) {
+    fail_storage(kCannotWrite, path_, -result, "close");
   }
-  if (const int result = repeat_interrupted([&] { return fs.rename(temporary.path(), path); });
+  if (const int result = repeat_interrupted([&] { return fs_.rename(temporary_, path_); });
       result < 0) {
-    fail_storage(kWhat, path, -result, "rename");
+    fail_storage(kCannotWrite, path_, -result, "rename");
   }
-  temporary.release();
-  if (const int result = repeat_interrupted([&] { return fs.fsync_dir(folder_of(path)); });
+  temporary_.clear();
+  if (const int result = repeat_interrupted([&] { return fs_.fsync_dir(folder_of(path_)); });
       result < 0) {
-    fail_storage("written, but perhaps not durable:", path, -result, "fsync of the folder");
+    fail_storage("written, but perhaps not durable:", path_, -result, "fsync of the folder");
   }
+}
+
+void write_file_atomic(FileSystem& fs, const stdfs::path& path,
+                       std::span<const std::span<const std::byte>> parts) {
+  StagedFile file(fs, path);
+  uint64_t total = 0;
+  for (const auto& part : parts) total += part.size();
+  if (total >= kPreallocateFrom) file.reserve(total);
+  for (const auto& part : parts) file.write(part);
+  file.finish();
 }
 
 void write_file_atomic(FileSystem& fs, const stdfs::path& path, std::span<const std::byte> bytes) {

@@ -151,6 +151,33 @@ void write_file_atomic(FileSystem& fs, const std::filesystem::path& path,
 void write_file_atomic(const std::filesystem::path& path, std::span<const std::byte> bytes);
 void write_file_atomic(const std::filesystem::path& path, std::string_view text);
 
+/// The same for content that is made piece by piece and need not fit in memory: the file appears under its name, whole and
+/// durable, at finish(); without it nothing is left behind.
+class StagedFile {
+ public:
+  /// Errors   StorageError, as all functions here.
+  StagedFile(FileSystem& fs, std::filesystem::path path);
+  ~StagedFile();
+  StagedFile(const StagedFile&) = delete;
+  StagedFile& operator=(const StagedFile&) = delete;
+
+  /// Reserves the disk for a file of `size` bytes, where the file system can.
+  void reserve(uint64_t size);
+  /// The next bytes.
+  void write(std::span<const std::byte> bytes);
+  void write(std::string_view text) { write(std::as_bytes(std::span(text))); }
+  /// Bytes so far.
+  uint64_t size() const { return size_; }
+  /// fsync, close, rename, fsync of the folder. Once.
+  void finish();
+
+ private:
+  FileSystem& fs_;
+  std::filesystem::path path_, temporary_;
+  int file_ = -1;
+  uint64_t size_ = 0;
+};
+
 /// The whole content of a file.
 /// Errors   DataError `[file] cannot read PATH: No such file or directory`; also for a folder, and for a file of more than
 ///          `max_bytes`.
