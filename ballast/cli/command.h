@@ -74,6 +74,7 @@ std::unique_ptr<Command> make_convert_command();
 std::unique_ptr<Command> make_compare_command();
 std::unique_ptr<Command> make_probe_command();
 std::unique_ptr<Command> make_data_check_command();
+std::unique_ptr<Command> make_pack_command();
 std::unique_ptr<Command> make_drop_preview_command();
 std::unique_ptr<Command> make_report_command();
 std::unique_ptr<Command> make_config_command();

@@ -19,7 +19,7 @@ template <class Visitor>
 void describe(Visitor& visit, DataCheckFlags& o) {
   visit("source", o.source, {.help = "the data, in place of the operand", .flags = "--data --data-dir", .value_name = "PATH"});
   visit("format", o.format, {.help = "how to read the data; auto: by its content", .flags = "--data-format",
-                             .choices = "auto folder idx cifar"});
+                             .choices = kDataFormats});
   visit("split_val", o.split_val, {.help = "share of train held back for validation if the data has no such part",
                                    .flags = "--val-share", .range = half_open(0, 1)});
   visit("split_test", o.split_test, {.help = "share of train held back for the test if the data has no such part",

@@ -117,7 +117,7 @@ const std::vector<CommandEntry>& command_catalog() {
       {"train", make_train_command},     {"eval", make_eval_command},           {"predict", make_predict_command},
       {"list", make_list_command},       {"inspect", make_inspect_command},     {"convert", make_convert_command},
       {"compare", make_compare_command}, {"probe", make_probe_command},         {"data check", make_data_check_command},
-      {"drop preview", make_drop_preview_command},
+      {"pack", make_pack_command},         {"drop preview", make_drop_preview_command},
       {"report", make_report_command},   {"config", make_config_command},       {"bench", make_bench_command},
       {"doctor", make_doctor_command},   {"completion", make_completion_command}, {"version", make_version_command},
   };

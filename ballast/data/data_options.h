@@ -3,14 +3,19 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 
 namespace ballast {
 
+/// Values of DataOptions::format.
+inline constexpr std::string_view kDataFormats = "auto folder csv tar zip packed idx cifar";
+
 /// Options of open_data.
 struct DataOptions {
-  /// A folder, a file of a set (IDX, CIFAR), or a known name: fashion-mnist.
+  /// A folder of pictures; a CSV list of them; a tar or zip archive or a folder of tar shards; a packed cache; a file of a
+  /// set (IDX, CIFAR); or a known name: fashion-mnist.
   std::string source = "fashion-mnist";
-  /// auto (by content), idx, cifar or folder.
+  /// How to read it, one of kDataFormats; auto: by content.
   std::string format = "auto";
   /// Shares of `train`, in [0, 1), that become `val` and `test` where the source has no such part;
   /// 0: none.

@@ -27,7 +27,8 @@ struct Sums {
       const uint8_t* row = image.row_u8(y);
       for (int32_t x = 0; x < image.w; ++x) {
         for (int32_t c = 0; c < channels; ++c) {
-          const uint64_t v = row[x * image.c + c];
+          // A gray picture among colour ones counts for each channel.
+          const uint64_t v = row[x * image.c + std::min(c, image.c - 1)];
           sum[c] += v;
           squares[c] += v * v;
         }
@@ -89,8 +90,15 @@ void measure_files(DataSet& data, const std::vector<uint64_t>& ids, Key key) {
   };
   pool.run(n, [&](int64_t k, int thread) {
     try {
-      infos[static_cast<size_t>(k)] =
-          read_info(data.source->read(id_of(k), buffers[static_cast<size_t>(thread)]).file);
+      const Stored stored = data.source->read(id_of(k), buffers[static_cast<size_t>(thread)]);
+      ImageInfo& info = infos[static_cast<size_t>(k)];
+      if (stored.encoded()) {
+        info = read_info(stored.file);
+      } else {
+        info.h = stored.pixels.h;
+        info.w = stored.pixels.w;
+        info.c = stored.pixels.c;
+      }
     } catch (const DecodeError& e) {
       errors[static_cast<size_t>(k)] = data.source->name(id_of(k)) + ": " +
                                        std::string(to_string(e.reason())) + ": " + e.detail();
@@ -133,7 +141,9 @@ void measure_files(DataSet& data, const std::vector<uint64_t>& ids, Key key) {
     try {
       const Stored stored = data.source->read(id_of(k), buffers[t]);
       sums[t].add(
-          decode_into(stored.file, {.channels = data.channels, .roi = {}, .limits = {}}, images[t]),
+          stored.encoded()
+              ? decode_into(stored.file, {.channels = data.channels, .roi = {}, .limits = {}}, images[t])
+              : stored.pixels,
           data.channels);
     } catch (const DecodeError&) {  // the loader names it
     }

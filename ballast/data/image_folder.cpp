@@ -1,7 +1,6 @@
 #include <ballast/base/check.h>
-#include <ballast/base/cpu.h>
 #include <ballast/base/sha256.h>
-#include <ballast/base/thread_pool.h>
+#include <ballast/data/listed_source.h>
 #include <ballast/data/pixel_source.h>
 #include <ballast/data/read_file.h>
 
@@ -17,7 +16,6 @@
 #include <cstring>
 #include <map>
 #include <memory>
-#include <unordered_map>
 #include <utility>
 
 namespace ballast {
@@ -33,10 +31,6 @@ std::string lower(std::string_view text) {
 std::string suffix(std::string_view name) {
   const size_t dot = name.rfind('.');
   return dot == std::string_view::npos || dot == 0 ? "" : lower(name.substr(dot + 1));
-}
-
-bool is_picture(std::string_view suffix) {
-  return suffix == "jpg" || suffix == "jpeg" || suffix == "png" || suffix == "webp";
 }
 
 /// Picture formats that are not read: the format's name, empty for other suffixes.
@@ -190,7 +184,7 @@ void FolderSource::collect(const std::string& folder, std::vector<std::string>& 
       continue;
     }
     const std::string end = suffix(entry.name);
-    if (is_picture(end)) {
+    if (is_picture_name(entry.name)) {
       found.push_back(path);
       continue;
     }
@@ -329,39 +323,7 @@ std::string FolderSource::digest() const {
 }
 
 std::vector<int64_t> FolderSource::identical() const {
-  std::vector<int64_t> first(files_.size());
-  std::unordered_map<int64_t, std::vector<int64_t>> by_size;
-  for (int64_t i = 0; i < size(); ++i) {
-    first[static_cast<size_t>(i)] = i;
-    by_size[bytes(i)].push_back(i);
-  }
-  std::vector<int64_t> candidates;
-  for (const auto& [n, members] : by_size) {
-    if (n > 0 && members.size() > 1) {
-      candidates.insert(candidates.end(), members.begin(), members.end());
-    }
-  }
-  std::sort(candidates.begin(), candidates.end());
-  std::vector<Sha256::Digest> digests(candidates.size());
-  std::vector<char> readable(candidates.size());
-  ThreadPool pool(usable_cores());
-  std::vector<std::vector<std::byte>> buffers(static_cast<size_t>(pool.size()));
-  pool.run(static_cast<int64_t>(candidates.size()), [&](int64_t k, int thread) {
-    try {
-      digests[static_cast<size_t>(k)] = sha256(
-          read(candidates[static_cast<size_t>(k)], buffers[static_cast<size_t>(thread)]).file);
-      readable[static_cast<size_t>(k)] = 1;
-    } catch (const DataError&) {  // a bad file is like no other; the loader names it
-    }
-  });
-  std::map<Sha256::Digest, int64_t> seen;
-  for (size_t k = 0; k < candidates.size(); ++k) {
-    if (readable[k] != 0) {
-      first[static_cast<size_t>(candidates[k])] =
-          seen.emplace(digests[k], candidates[k]).first->second;
-    }
-  }
-  return first;
+  return identical_by_content(*this, [this](int64_t i) { return bytes(i); });
 }
 
 }  // namespace

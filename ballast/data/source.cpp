@@ -1,5 +1,7 @@
 #include <ballast/base/check.h>
 #include <ballast/base/nearest_name.h>
+#include <ballast/data/listed_source.h>
+#include <ballast/data/packed_file.h>
 #include <ballast/data/pixel_source.h>
 #include <ballast/data/source.h>
 
@@ -53,15 +55,27 @@ std::shared_ptr<const Source> open(const DataOptions& options) {
   const std::string path = descend(options.source);
   const bool folder = fs::is_directory(path);
   const std::string& format = options.format;
-  check(format == "auto" || format == "idx" || format == "cifar" || format == "folder", "data",
-        "format must be auto, idx, cifar or folder, got \"", format, '"');
+  const std::string formats = ' ' + std::string(kDataFormats) + ' ';
+  check(!format.empty() && formats.find(' ' + format + ' ') != std::string::npos, "data",
+        "format must be one of ", kDataFormats, ", got \"", format, '"');
+  const bool by_content = format == "auto";
+  if (format == "packed" || (by_content && !folder && looks_like_packed(path))) {
+    return open_packed(path);
+  }
+  if (format == "csv" || (by_content && !folder && fs::path(path).extension() == ".csv")) {
+    return open_csv(path);
+  }
+  if (format == "tar" || format == "zip" || (by_content && looks_like_archives(path))) {
+    return open_archives(path);
+  }
   if (format == "idx" || (format == "auto" && looks_like_idx(path))) {
     return open_idx(path, options);
   }
   if (format == "cifar" || (format == "auto" && looks_like_cifar(path))) {
     return open_cifar(path, options);
   }
-  check<DataError>(folder, "data", path, ": must be a folder of pictures, or an IDX or CIFAR file");
+  check<DataError>(folder, "data", path,
+                   ": must be a folder of pictures, a CSV list, a tar or zip archive, a packed cache, or an IDX or CIFAR file");
   return open_image_folder(path, options);
 }
 

@@ -53,12 +53,12 @@ class Source {
   virtual Stored read(int64_t i, std::vector<std::byte>& buffer) const = 0;
   /// Names of the classes, by label.
   virtual const std::vector<std::string>& classes() const = 0;
-  /// "idx", "cifar" or "folder".
+  /// One of kDataFormats.
   virtual std::string_view format() const = 0;
   /// Channels of every picture (1 or 3); 0: each file says.
   virtual int32_t channels() const = 0;
-  /// SHA-256 (64 hex digits): of the content of IDX and CIFAR files; of names, sizes and labels of
-  /// a folder.
+  /// SHA-256 (64 hex digits): of the content of IDX, CIFAR and packed files; of names, sizes and labels of
+  /// folders, lists and archives.
   virtual std::string digest() const = 0;
   /// For each picture the lowest number of one with the same content (its own if there is no
   /// other).

@@ -268,8 +268,8 @@ TEST(OpenSource, UnknownNamesAndFormats) {
   TempFolder folder;
   write_text(folder / "file.txt", "x");
   EXPECT_THAT(error_of(folder / "file.txt"),
-              EndsWith("must be a folder of pictures, or an IDX or CIFAR file"));
-  EXPECT_THROW(open_source({.source = folder.str(), .format = "tar"}), std::invalid_argument);
+              HasSubstr("must be a folder of pictures, a CSV list, a tar or zip archive, a packed cache, or"));
+  EXPECT_THROW(open_source({.source = folder.str(), .format = "parquet"}), std::invalid_argument);
 }
 
 TEST(OpenSource, FashionMnistOfDebian) {

@@ -183,34 +183,75 @@ std::span<const std::byte> ZipFile::bytes(const ZipEntry& entry) const {
   return all().subspan(static_cast<size_t>(entry.begin), static_cast<size_t>(entry.size));
 }
 
+namespace {
+
+/// Unpacks a deflated entry piece by piece; `out` gives room for the next piece (empty: there must be none) and `got` tells
+/// how much of it was filled. True if the stream ends with its bytes.
+template <class Out, class Got>
+bool inflate_entry(Bytes packed, Out out, Got got) {
+  z_stream stream{};
+  if (inflateInit2(&stream, -MAX_WBITS) != Z_OK) return false;
+  int state = Z_OK;
+  while (state == Z_OK) {
+    if (stream.avail_in == 0) {
+      const size_t n = std::min<size_t>(packed.size(), size_t{1} << 30);
+      stream.next_in = reinterpret_cast<unsigned char*>(const_cast<std::byte*>(packed.data()));
+      stream.avail_in = static_cast<unsigned>(n);
+      packed = packed.subspan(n);
+    }
+    const std::span<std::byte> room = out();
+    stream.next_out = reinterpret_cast<unsigned char*>(room.data());
+    stream.avail_out = static_cast<unsigned>(std::min<size_t>(room.size(), size_t{1} << 30));
+    const unsigned before = stream.avail_out;
+    state = inflate(&stream, Z_NO_FLUSH);
+    got(room.first(before - stream.avail_out));
+  }
+  inflateEnd(&stream);
+  return state == Z_STREAM_END;
+}
+
+}  // namespace
+
+std::span<const std::byte> ZipFile::read(const ZipEntry& entry, std::vector<std::byte>& buffer, uint64_t max_bytes) const {
+  check<DataError>(entry.size <= max_bytes, "zip", label_, ": ", entry.name, " must unpack to at most ", max_bytes,
+                   " bytes, got ", entry.size);
+  Bytes result;
+  if (!entry.deflated) {
+    result = bytes(entry);
+  } else {
+    // One byte more than the entry says: a stream that holds more is found out without taking memory for it.
+    if (buffer.size() < entry.size + 1) buffer.resize(static_cast<size_t>(entry.size + 1));
+    size_t filled = 0;
+    const auto whole = static_cast<size_t>(entry.size + 1);
+    const bool ended = inflate_entry(
+        all().subspan(static_cast<size_t>(entry.begin), static_cast<size_t>(entry.stored_size)),
+        [&] { return std::span(buffer).subspan(filled, whole - filled); }, [&](Bytes piece) { filled += piece.size(); });
+    check<DataError>(ended && filled == entry.size, "zip", label_, ": ", entry.name, " must unpack to ", entry.size,
+                     " bytes, got ", filled == whole ? "more" : std::to_string(filled), ": the file is damaged");
+    result = Bytes(buffer).first(filled);
+  }
+  const uint32_t crc = crc_of(result);
+  check<DataError>(crc == entry.crc, "zip", label_, ": ", entry.name, " must have CRC-32 ", hex(entry.crc), ", got ", hex(crc),
+                   ": the file is damaged");
+  return result;
+}
+
 void ZipFile::check_crc(const ZipEntry& entry) const {
   uint32_t crc = 0;
   if (!entry.deflated) {
     crc = crc_of(bytes(entry));
   } else {
-    z_stream stream{};
-    check<DataError>(inflateInit2(&stream, -MAX_WBITS) == Z_OK, "zip", label_, ": cannot unpack ", entry.name);
-    Bytes packed = all().subspan(static_cast<size_t>(entry.begin), static_cast<size_t>(entry.stored_size));
     std::vector<std::byte> piece(65536);
     uint64_t total = 0;
-    int state = Z_OK;
-    while (state == Z_OK) {
-      if (stream.avail_in == 0) {
-        const size_t n = std::min<size_t>(packed.size(), size_t{1} << 30);
-        stream.next_in = reinterpret_cast<unsigned char*>(const_cast<std::byte*>(packed.data()));
-        stream.avail_in = static_cast<unsigned>(n);
-        packed = packed.subspan(n);
-      }
-      stream.next_out = reinterpret_cast<unsigned char*>(piece.data());
-      stream.avail_out = static_cast<unsigned>(piece.size());
-      state = inflate(&stream, Z_NO_FLUSH);
-      const size_t got = piece.size() - stream.avail_out;
-      crc = crc_of(Bytes(piece).first(got), crc);
-      total += got;
-    }
-    inflateEnd(&stream);
-    check<DataError>(state == Z_STREAM_END && total == entry.size, "zip", label_, ": ", entry.name, " must unpack to ",
-                     entry.size, " bytes, got ", total, ": the file is damaged");
+    const bool ended = inflate_entry(
+        all().subspan(static_cast<size_t>(entry.begin), static_cast<size_t>(entry.stored_size)),
+        [&] { return std::span(piece); },
+        [&](Bytes part) {
+          crc = crc_of(part, crc);
+          total += part.size();
+        });
+    check<DataError>(ended && total == entry.size, "zip", label_, ": ", entry.name, " must unpack to ", entry.size,
+                     " bytes, got ", total, ": the file is damaged");
   }
   check<DataError>(crc == entry.crc, "zip", label_, ": ", entry.name, " must have CRC-32 ", hex(entry.crc), ", got ", hex(crc),
                    ": the file is damaged");

@@ -44,6 +44,9 @@ class ZipFile {
   /// Reads the entry's bytes and compares their CRC-32.
   /// Errors   DataError: `[zip] LABEL: archive/data/0 must have CRC-32 3c1f52aa, got 00000000`
   void check_crc(const ZipEntry& entry) const;
+  /// The entry's unpacked bytes, in place or in `buffer` (which only grows); CRC-32 compared.
+  /// Errors   DataError: damaged, or more than `max_bytes` unpacked.
+  std::span<const std::byte> read(const ZipEntry& entry, std::vector<std::byte>& buffer, uint64_t max_bytes) const;
   const std::string& label() const { return label_; }
 
  private:

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include <ballast/base/act.h>
+#include <ballast/data/data_options.h>
 #include <ballast/drop/catalog.h>
 #include <ballast/init/catalog.h>
 #include <ballast/models/catalog.h>
@@ -180,7 +181,7 @@ void describe(Visitor& visit, DataSection& o) {
   visit("source", o.source, {.help = "folder with a sub-folder per class (or train/val/test), IDX or CIFAR files, or fashion-mnist",
                              .flags = "--data --data-dir", .value_name = "PATH"});
   visit("format", o.format, {.help = "how to read the data; auto: by its content", .flags = "--data-format",
-                             .choices = "auto folder idx cifar"});
+                             .choices = kDataFormats});
   visit("cifar_labels", o.cifar_labels, {.help = "labels of CIFAR-100: 100 classes or 20", .flags = "--cifar-labels",
                                          .choices = "fine coarse"});
   visit("image_size", o.image_size, {.help = "side of the model's input in pixels", .flags = "--image-size --img-size",

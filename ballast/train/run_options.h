@@ -46,7 +46,7 @@ struct ModelSection {
 
 struct DataSection {
   std::string source = "fashion-mnist";  ///< folder, file or known name
-  std::string format = "auto";           ///< auto, folder, idx, cifar
+  std::string format = "auto";           ///< one of kDataFormats
   std::string cifar_labels = "fine";     ///< fine, coarse
   Auto<int64_t> image_size;              ///< side of the model's input, px
   double split_val = 0.1, split_test = 0.1;  ///< shares of `train` for roles that the source lacks

@@ -8,7 +8,7 @@ import unittest
 import support
 from support import Case, environment, main, make_photos
 
-COMMANDS = ["train", "eval", "predict", "list", "inspect", "convert", "compare", "probe", "data check", "drop preview",
+COMMANDS = ["train", "eval", "predict", "list", "inspect", "convert", "compare", "probe", "data check", "pack", "drop preview",
             "report", "config", "bench", "doctor",
             "completion", "version"]
 

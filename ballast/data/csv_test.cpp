@@ -1,0 +1,132 @@
+#include <ballast/base/check.h>
+#include <ballast/data/csv.h>
+#include <ballast/data/data_set.h>
+#include <ballast/data/source.h>
+#include <ballast/data/test_data.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace ballast {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+using Rows = std::vector<std::vector<std::string>>;
+
+Rows rows_of(const std::string& text, std::vector<int64_t>* lines = nullptr) {
+  Rows rows;
+  parse_csv(text, "x.csv", [&](const std::vector<std::string>& row, int64_t line) {
+    rows.push_back(row);
+    if (lines != nullptr) {
+      lines->push_back(line);
+    }
+  });
+  return rows;
+}
+std::string error_of(const std::string& text) {
+  return message_of<DataError>([&] { rows_of(text); });
+}
+
+TEST(Csv, ReadsWhatRfc4180Allows) {
+  EXPECT_EQ(rows_of("a,b\r\n1,2\r\n"), (Rows{{"a", "b"}, {"1", "2"}}));
+  EXPECT_EQ(rows_of("a,b\n1,"), (Rows{{"a", "b"}, {"1", ""}}));
+  EXPECT_EQ(rows_of("\xef\xbb\xbf" "a\n\n\nb"), (Rows{{"a"}, {"b"}}));
+  EXPECT_EQ(rows_of("\"x, y\",\"say \"\"hi\"\"\",\"two\nlines\"\r\nz,,\n"), (Rows{{"x, y", "say \"hi\"", "two\nlines"}, {"z", "", ""}}));
+  EXPECT_EQ(rows_of(""), Rows{});
+  std::vector<int64_t> lines;
+  rows_of("a\n\"1\n2\"\n\nb\n", &lines);
+  EXPECT_THAT(lines, ElementsAre(1, 2, 5));
+}
+
+TEST(Csv, WritesWhatItReads) {
+  for (const std::string field : {"plain", "with, comma", "\"quoted\"", "new\nline", "", "cr\rlf"}) {
+    EXPECT_EQ(rows_of("x," + csv_field(field) + "\n"), (Rows{{"x", field}}));
+  }
+}
+
+TEST(Csv, NamesTheLineOfWhatIsWrong) {
+  EXPECT_EQ(error_of("a\n\"b\nc"), "[csv] x.csv: line 3: a quote is not closed");
+  EXPECT_EQ(error_of("a\nb\"c\n"), "[csv] x.csv: line 2: a field that holds quotes must stand in quotes");
+  EXPECT_EQ(error_of("\"a\"b\n"), "[csv] x.csv: line 1: text stands behind a closing quote");
+  EXPECT_EQ(error_of(std::string("a\0b", 3)), "[csv] x.csv: line 1: a field must not hold a zero byte");
+  EXPECT_EQ(error_of(std::string(1100, ',')), "[csv] x.csv: line 1: a row must have at most 1,000 fields");
+  EXPECT_EQ(error_of(std::string(2 << 20, 'x')), "[csv] x.csv: line 1: a row must have at most 1 MiB");
+}
+
+class CsvSource : public testing::Test {
+ protected:
+  CsvSource() {
+    write_classes(folder_.str(), {{"a", 4}, {"b", 4}});
+  }
+  std::shared_ptr<const Source> open(const std::string& text) {
+    write_text(folder_ / "list.csv", text);
+    return open_source({.source = folder_ / "list.csv"});
+  }
+  std::string error(const std::string& text) {
+    return message_of<DataError>([&] { open(text); });
+  }
+  TempFolder folder_;
+};
+
+TEST_F(CsvSource, GivesPathsLabelsAndRoles) {
+  const auto source = open("label,ignored,path,role\nzebra,1,a/00.png,test\nant,2,a/01.png,train\nant,3,b/00.png,val\n");
+  EXPECT_EQ(source->format(), "csv");
+  EXPECT_THAT(source->classes(), ElementsAre("ant", "zebra"));
+  std::vector<std::string> rows;
+  for (int64_t i = 0; i < source->size(); ++i) {
+    rows.push_back(std::string(to_string(*source->role(i))) + " " + source->name(i) + " " + std::to_string(source->label(i)));
+  }
+  EXPECT_THAT(rows, ElementsAre("train a/01.png 0", "val b/00.png 0", "test a/00.png 1"));
+  EXPECT_THAT(source->notes(), ElementsAre("columns that are not read: \"ignored\""));
+  EXPECT_EQ(source->path(0), folder_ / "a/01.png");
+  std::vector<std::byte> buffer;
+  EXPECT_GT(source->read(0, buffer).file.size(), 50U);
+}
+
+TEST_F(CsvSource, NumbersAreOrderedByValue) {
+  EXPECT_THAT(open("file,class\na/00.png,10\na/01.png,9\n")->classes(), ElementsAre("9", "10"));
+  EXPECT_THAT(open("file,class\na/00.png,10\na/01.png,x\n")->classes(), ElementsAre("10", "x"));
+}
+
+TEST_F(CsvSource, GroupsShareARole) {
+  std::string text = "path,label,group\n";
+  for (int i = 0; i < 40; ++i) {
+    const std::string file = "g/" + std::to_string(i) + ".png";
+    write_bytes(folder_ / file, encode_png(test_picture(static_cast<uint64_t>(i))));
+    text += file + (i % 2 == 0 ? ",x," : ",y,") + "patient" + std::to_string(i / 4) + "\n";
+  }
+  write_text(folder_ / "list.csv", text);
+  const DataSet data = open_data({.source = folder_ / "list.csv", .split_val = 0.2, .split_test = 0.2}, Key(1));
+  std::vector<int> role(40);
+  for (const RoleView& view : data.roles) {
+    EXPECT_GT(view.size(), 0);
+    for (const uint64_t id : *view.ids) {
+      role[id] = static_cast<int>(view.role);
+    }
+  }
+  for (size_t i = 0; i < 40; ++i) {
+    EXPECT_EQ(role[i], role[i / 4 * 4]) << i;
+  }
+}
+
+TEST_F(CsvSource, EqualContentJoinsGroups) {
+  std::filesystem::copy_file(folder_ / "a/00.png", folder_ / "b/copy.png");
+  const auto source = open("path,label,group\na/00.png,a,p\na/01.png,a,p\nb/00.png,b,q\nb/copy.png,b,q\nb/01.png,b,\nb/02.png,b,\n");
+  EXPECT_THAT(source->identical(), ElementsAre(0, 0, 0, 0, 4, 5));
+}
+
+TEST_F(CsvSource, NamesTheLineOfWhatIsWrong) {
+  EXPECT_THAT(error("a/00.png,cat\n"), HasSubstr("line 1: must name the columns, \"path\" and \"label\" among them, got \"a/00.png,cat\""));
+  EXPECT_THAT(error("path,label,file\n"), HasSubstr("line 1: names the column \"path\" twice"));
+  EXPECT_THAT(error("path,label\na/00.png,cat\na/01.png\n"), HasSubstr("line 3: must have 2 fields, got 1"));
+  EXPECT_THAT(error("path,label\n../x.png,cat\n"), HasSubstr("line 2: path must not have a part \"..\", got \"../x.png\""));
+  EXPECT_THAT(error("path,label\n/etc/x.png,cat\n"), HasSubstr("must not be absolute"));
+  EXPECT_THAT(error("path,label\na/00.png,\n"), HasSubstr("line 2: label must not be empty"));
+  EXPECT_THAT(error("path,label\na/00.png,a;b\n"), HasSubstr("line 2: a picture must have one label, got \"a;b\""));
+  EXPECT_THAT(error("path,label,role\na/00.png,a,dev\n"), HasSubstr("line 2: role must be train, val or test, got \"dev\""));
+  EXPECT_THAT(error("path,label,role\na/00.png,a,train\na/01.png,a,\n"), HasSubstr("must give every picture a role, or none, got 1 of 2 without"));
+  EXPECT_THAT(error("path,label\n"), HasSubstr("names no picture"));
+}
+
+}  // namespace
+}  // namespace ballast
