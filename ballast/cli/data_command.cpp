@@ -1,7 +1,12 @@
 #include <ballast/data/data_check.h>
 #include <ballast/data/data_set.h>
 
+#include <filesystem>
+
+#include <ballast/io/file.h>
+
 #include "command.h"
+#include "data_check_page.h"
 #include "torch_side.h"
 
 namespace ballast::cli {
@@ -13,6 +18,8 @@ struct DataCheckFlags {
   double split_val = 0.1;
   double split_test = 0.1;
   uint64_t seed = 0;
+  bool near = true;
+  std::string page, json_file;
   Auto<int64_t> threads;
 };
 template <class Visitor>
@@ -25,6 +32,9 @@ void describe(Visitor& visit, DataCheckFlags& o) {
   visit("split_test", o.split_test, {.help = "share of train held back for the test if the data has no such part",
                                      .flags = "--test-share", .range = half_open(0, 1)});
   visit("seed", o.seed, {.help = "decides the split", .flags = "--seed"});
+  visit("near", o.near, {.help = "look for pictures that are nearly the same, too", .flags = "--near"});
+  visit("page", o.page, {.help = "write a page to look at: findings, duplicates side by side, pictures of each class", .flags = "--page", .value_name = "FILE.html"});
+  visit("json_file", o.json_file, {.help = "write the whole report as JSON", .flags = "--json-file", .value_name = "FILE"});
   visit("threads", o.threads, {.help = "threads that decode", .flags = "--threads", .range = between(1, 4096)});
 }
 
@@ -36,13 +46,14 @@ class DataCheckCommand : public Command {
         .name = "data check",
         .summary = "decode all pictures and look for what harms training",
         .operands = "[DATA]",
-        .about = "Reads every picture of a folder, of IDX or CIFAR files, or of fashion-mnist, in the split that `train` "
+        .about = "Reads every picture of the data, in the split that `train` "
                  "would make. Reports unreadable files, empty and tiny classes, the same picture twice, in two parts "
-                 "(a leak) or under two labels, sizes, mean and standard deviation. The exit code is 3 if something "
+                 "(a leak) or under two labels, pictures that look alike, sizes, mean and standard deviation. The exit code is 3 if something "
                  "must be mended.",
         .examples =
             {
                 {"a folder of pictures", "ballast data check photos/"},
+                {"with a page to look at", "ballast data check photos/ --page data.html"},
                 {"the same as JSON", "ballast data check photos/ --json"},
                 {"Fashion-MNIST", "ballast data check"},
             },
@@ -63,7 +74,14 @@ class DataCheckCommand : public Command {
     options.split_val = flags_.split_val;
     options.split_test = flags_.split_test;
     const DataSet data = open_data(options, Key(flags_.seed));
-    const DataCheckReport report = check_data(data, {.threads = usable_threads(flags_.threads.value_or(0))});
+    const DataCheckReport report = check_data(data, {.threads = usable_threads(flags_.threads.value_or(0)), .near_duplicates = flags_.near});
+    if (!flags_.json_file.empty()) {
+      write_file_atomic(flags_.json_file, report.json());
+    }
+    if (!flags_.page.empty()) {
+      const std::filesystem::path source(options.source);
+      write_file_atomic(flags_.page, data_check_page(data, report, (source.has_filename() ? source : source.parent_path()).filename().string()));
+    }
     session.print(report.text());
     session.document(nlohmann::ordered_json::parse(report.json()));
     return report.ok() ? kDone : kData;

@@ -3,15 +3,13 @@
 #include <ballast/base/sha256.h>
 #include <ballast/base/thread_pool.h>
 #include <ballast/data/data_check.h>
+#include <ballast/data/near_duplicates.h>
 #include <ballast/image/decode.h>
-
-#include <nlohmann/json.hpp>
 
 #include <algorithm>
 #include <cmath>
-#include <iomanip>
 #include <map>
-#include <sstream>
+#include <numeric>
 
 namespace ballast {
 namespace {
@@ -24,6 +22,7 @@ struct Look {
   std::string detail;
   int64_t bytes = 0;
   Sha256::Digest of_bytes{}, of_pixels{};
+  PictureLook look;
 };
 
 struct Sums {
@@ -70,6 +69,23 @@ DataCheckReport::Spread spread(std::vector<int32_t> values) {
   return {values.front(), values[values.size() / 2], values.back()};
 }
 
+/// Counts by range; a range goes up to its number, which it holds.
+template <class Value>
+std::vector<std::pair<std::string, int64_t>> bins(const std::vector<std::pair<double, std::string>>& ranges, size_t n, Value value) {
+  std::vector<std::pair<std::string, int64_t>> counts;
+  for (const auto& [to, name] : ranges) {
+    counts.emplace_back(name, 0);
+  }
+  for (size_t i = 0; i < n; ++i) {
+    size_t k = 0;
+    while (k + 1 < ranges.size() && value(i) > ranges[k].first) {
+      ++k;
+    }
+    ++counts[k].second;
+  }
+  return counts;
+}
+
 struct Member {
   uint64_t id;
   Role role;
@@ -96,6 +112,57 @@ std::vector<std::vector<size_t>> equal_groups(const std::vector<Look>& looks) {
     }
   }
   return result;
+}
+
+/// Groups of pictures that look the same, but are not; of equal ones the first stands for all.
+std::vector<std::vector<size_t>> near_groups(const std::vector<Look>& looks) {
+  std::map<Sha256::Digest, size_t> seen;
+  std::vector<size_t> places;
+  std::vector<PictureLook> compared;
+  for (size_t i = 0; i < looks.size(); ++i) {
+    if (looks[i].readable && seen.emplace(looks[i].of_pixels, i).second) {
+      places.push_back(i);
+      compared.push_back(looks[i].look);
+    }
+  }
+  std::vector<size_t> root(places.size());
+  std::iota(root.begin(), root.end(), size_t{0});
+  const auto find = [&root](size_t i) {
+    while (root[i] != i) {
+      i = root[i];
+    }
+    return i;
+  };
+  for (const auto& [i, j] : near_duplicates(compared)) {
+    const size_t a = find(static_cast<size_t>(i));
+    const size_t b = find(static_cast<size_t>(j));
+    root[std::max(a, b)] = std::min(a, b);
+  }
+  std::map<size_t, std::vector<size_t>> groups;
+  for (size_t i = 0; i < root.size(); ++i) {
+    groups[find(i)].push_back(places[i]);
+  }
+  std::vector<std::vector<size_t>> result;
+  for (auto& [key, group] : groups) {
+    if (group.size() > 1) {
+      result.push_back(std::move(group));
+    }
+  }
+  return result;
+}
+
+DataCheckReport::Duplicates duplicates_of(const Source& source, const std::vector<Member>& members,
+                                          const std::vector<size_t>& group) {
+  DataCheckReport::Duplicates same;
+  const auto label = [&](size_t i) { return source.label(static_cast<int64_t>(members[i].id)); };
+  for (const size_t i : group) {
+    same.ids.push_back(members[i].id);
+    same.roles.push_back(members[i].role);
+    same.names.push_back(source.name(static_cast<int64_t>(members[i].id)));
+    same.leak = same.leak || members[i].role != members[group.front()].role;
+    same.conflict = same.conflict || label(i) != label(group.front());
+  }
+  return same;
 }
 
 }  // namespace
@@ -137,6 +204,9 @@ DataCheckReport check_data(const DataSet& data, const DataCheckOptions& options)
         look.info.c = pixels.c;
       }
       look.of_pixels = digest_pixels(pixels);
+      if (options.near_duplicates) {
+        look.look = look_of(pixels);
+      }
       look.readable = true;
       if (member.role == Role::train) {
         add_pixels(pixels, data.channels, sums[t]);
@@ -187,6 +257,12 @@ DataCheckReport check_data(const DataSet& data, const DataCheckOptions& options)
     report.progressive += look.info.progressive;
     report.cmyk += look.info.cmyk;
   }
+  report.side_bins = bins({{32, "up to 32"}, {64, "33 to 64"}, {128, "65 to 128"}, {224, "129 to 224"}, {384, "225 to 384"},
+                           {768, "385 to 768"}, {1e9, "more than 768"}},
+                          heights.size(), [&](size_t i) { return std::min(heights[i], widths[i]); });
+  report.aspect_bins = bins({{0.5, "up to 1:2"}, {0.74, "1:2 to 3:4"}, {0.95, "3:4 to square"}, {1.05, "square"}, {1.35, "square to 4:3"},
+                             {2, "4:3 to 2:1"}, {1e9, "more than 2:1"}},
+                            heights.size(), [&](size_t i) { return static_cast<double>(widths[i]) / heights[i]; });
   report.height = spread(std::move(heights));
   report.width = spread(std::move(widths));
   for (size_t r = 0; r < kRoles; ++r) {
@@ -214,178 +290,14 @@ DataCheckReport check_data(const DataSet& data, const DataCheckOptions& options)
                          255.0);
   }
   for (const std::vector<size_t>& group : equal_groups(looks)) {
-    DataCheckReport::Duplicates same;
-    for (const size_t i : group) {
-      const auto id = static_cast<int64_t>(members[i].id);
-      same.names.push_back(source.name(id));
-      same.leak = same.leak || members[i].role != members[group.front()].role;
-      same.conflict =
-          same.conflict ||
-          source.label(id) != source.label(static_cast<int64_t>(members[group.front()].id));
+    report.duplicates.push_back(duplicates_of(source, members, group));
+  }
+  if (options.near_duplicates) {
+    for (const std::vector<size_t>& group : near_groups(looks)) {
+      report.near_duplicates.push_back(duplicates_of(source, members, group));
     }
-    report.duplicates.push_back(std::move(same));
   }
   return report;
-}
-
-int64_t DataCheckReport::leaks() const {
-  return std::count_if(duplicates.begin(), duplicates.end(),
-                       [](const Duplicates& d) { return d.leak; });
-}
-
-int64_t DataCheckReport::conflicts() const {
-  return std::count_if(duplicates.begin(), duplicates.end(),
-                       [](const Duplicates& d) { return d.conflict; });
-}
-
-bool DataCheckReport::ok() const {
-  return bad.empty() && empty_classes.empty() && leaks() == 0 && conflicts() == 0;
-}
-
-std::string DataCheckReport::text() const {
-  constexpr size_t kMostLines = 20;
-  std::ostringstream out;
-  size_t width_of_name = 5;
-  for (const std::string& name : classes) {
-    width_of_name = std::max(width_of_name, name.size());
-  }
-  const auto cell = [&](const auto& value) { out << std::setw(9) << std::right << value; };
-  const auto name_cell = [&](std::string_view name) {
-    out << std::left << std::setw(static_cast<int>(width_of_name)) << name;
-  };
-  name_cell("class");
-  for (size_t r = 0; r < kRoles; ++r) {
-    cell(to_string(static_cast<Role>(r)));
-  }
-  out << '\n';
-  for (size_t c = 0; c < classes.size(); ++c) {
-    name_cell(classes[c]);
-    for (size_t r = 0; r < kRoles; ++r) {
-      cell(counts[r][c]);
-    }
-    out << '\n';
-  }
-  name_cell("all");
-  for (size_t r = 0; r < kRoles; ++r) {
-    cell(sizes[r]);
-  }
-  out << "\n\n";
-  const auto line = [&](std::string_view name, const auto&... parts) {
-    out << std::left << std::setw(14) << name;
-    (out << ... << parts);
-    out << '\n';
-  };
-  line("readable", readable, " of ", readable + static_cast<int64_t>(bad.size()));
-  line("height", height.min, " to ", height.max, ", median ", height.median);
-  line("width", width.min, " to ", width.max, ", median ", width.median);
-  line("channels", gray, " gray, ", color, " colour, ", alpha, " with alpha");
-  if (raw > 0) {
-    line("format", format);
-  } else {
-    line("format", jpeg, " JPEG (", progressive, " progressive, ", cmyk, " CMYK), ", png, " PNG, ",
-         webp, " WebP");
-    line("EXIF turned", exif_turned,
-         exif_turned > 0 ? " (the turn is ignored, as Pillow and torchvision do)" : "");
-  }
-  const auto values = [&](std::string_view name, const std::vector<double>& list) {
-    out << std::left << std::setw(14) << name << std::fixed << std::setprecision(4);
-    for (size_t i = 0; i < list.size(); ++i) {
-      out << (i > 0 ? ", " : "") << list[i];
-    }
-    out << std::defaultfloat << '\n';
-  };
-  values("mean", mean);
-  values("std", std);
-  line("duplicates", duplicates.size(), " groups, ", leaks(), " across parts, ", conflicts(),
-       " under different labels");
-  for (const std::string& note : notes) {
-    line("note", note);
-  }
-  if (!tiny_classes.empty()) {
-    out << "\nclasses with few pictures to train on:\n";
-    for (const std::string& name : tiny_classes) {
-      out << "  " << name << '\n';
-    }
-  }
-  if (!empty_classes.empty()) {
-    out << "\nclasses without a readable picture:\n";
-    for (const std::string& name : empty_classes) {
-      out << "  " << name << '\n';
-    }
-  }
-  const auto more = [&](size_t n) {
-    if (n > kMostLines) {
-      out << "  and " << n - kMostLines << " more\n";
-    }
-  };
-  if (!bad.empty()) {
-    out << "\nfiles that cannot be used:\n";
-    for (size_t i = 0; i < std::min(bad.size(), kMostLines); ++i) {
-      out << "  " << bad[i].path << ": " << to_string(bad[i].reason) << ": " << bad[i].detail
-          << '\n';
-    }
-    more(bad.size());
-  }
-  size_t shown = 0;
-  for (const Duplicates& group : duplicates) {
-    if (!group.leak && !group.conflict) {
-      continue;
-    }
-    if (shown++ == 0) {
-      out << "\nthe same picture in several parts or under several labels:\n";
-    }
-    if (shown <= kMostLines) {
-      out << "  ";
-      for (size_t i = 0; i < group.names.size(); ++i) {
-        out << (i > 0 ? " = " : "") << group.names[i];
-      }
-      out << '\n';
-    }
-  }
-  more(shown);
-  return out.str();
-}
-
-std::string DataCheckReport::json() const {
-  nlohmann::ordered_json doc;
-  doc["ok"] = ok();
-  doc["format"] = format;
-  doc["classes"] = classes;
-  for (size_t r = 0; r < kRoles; ++r) {
-    doc["counts"][std::string(to_string(static_cast<Role>(r)))] = counts[r];
-  }
-  doc["readable"] = readable;
-  for (const auto& [name, s] : {std::pair{"height", height}, {"width", width}}) {
-    doc[name] = {{"min", s.min}, {"median", s.median}, {"max", s.max}};
-  }
-  doc["channels"] = {{"gray", gray}, {"color", color}, {"alpha", alpha}};
-  doc["codecs"] = {{"jpeg", jpeg}, {"png", png}, {"webp", webp}, {"raw", raw}};
-  doc["exif_turned"] = exif_turned;
-  doc["progressive"] = progressive;
-  doc["cmyk"] = cmyk;
-  doc["mean"] = mean;
-  doc["std"] = std;
-  doc["empty_classes"] = empty_classes;
-  doc["tiny_classes"] = tiny_classes;
-  doc["bad"] = nlohmann::ordered_json::array();
-  for (const BadSample& row : bad) {
-    doc["bad"].push_back({{"id", row.id},
-                          {"path", row.path},
-                          {"role", to_string(row.role)},
-                          {"reason", to_string(row.reason)},
-                          {"detail", row.detail},
-                          {"bytes", row.bytes}});
-  }
-  doc["duplicates"] = nlohmann::ordered_json::array();
-  for (const Duplicates& group : duplicates) {
-    doc["duplicates"].push_back(
-        {{"names", group.names}, {"leak", group.leak}, {"conflict", group.conflict}});
-  }
-  doc["leaks"] = leaks();
-  doc["conflicts"] = conflicts();
-  doc["notes"] = notes;
-  // File names need not be UTF-8.
-  return doc.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + '\n';
 }
 
 }  // namespace ballast

@@ -3,6 +3,7 @@
 #include <array>
 #include <cstdint>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <ballast/data/data_set.h>
@@ -16,6 +17,8 @@ struct DataCheckOptions {
   int threads = 0;
   /// A class with fewer training pictures is named as tiny.
   int64_t tiny_class = 20;
+  /// Look for pictures that are nearly the same, too.
+  bool near_duplicates = true;
 };
 
 /// What `ballast data check` finds.
@@ -38,6 +41,8 @@ struct DataCheckReport {
     int32_t min = 0, median = 0, max = 0;
   };
   Spread height, width;
+  /// Pictures by shorter side and by width over height: a range in words and a count.
+  std::vector<std::pair<std::string, int64_t>> side_bins, aspect_bins;
   int64_t readable = 0;
   /// Pictures by channels in the file (1, 3, 4), by codec, with an EXIF turn (which is ignored),
   /// progressive, CMYK.
@@ -50,13 +55,18 @@ struct DataCheckReport {
   /// Pictures with the same pixels or the same bytes, at least two each, by name.
   struct Duplicates {
     std::vector<std::string> names;
+    std::vector<uint64_t> ids;
+    std::vector<Role> roles;
     /// In more than one role: the test tells less than it seems to.
     bool leak = false;
     /// Under more than one label.
     bool conflict = false;
   };
   std::vector<Duplicates> duplicates;
+  /// Pictures that look the same (near_duplicates.h), without those above: another size, another quality.
+  std::vector<Duplicates> near_duplicates;
   int64_t leaks() const;
+  int64_t near_leaks() const;
   int64_t conflicts() const;
   /// False if there are leaks, label conflicts, unusable files or empty classes: the exit code is
   /// that of bad data.
@@ -68,7 +78,7 @@ struct DataCheckReport {
 };
 
 /// Decodes everything and looks for what harms training: files that cannot be read, classes that
-/// are empty or tiny, exact duplicates (SHA-256 of bytes and of pixels), the same picture in two
+/// are empty or tiny, exact duplicates (SHA-256 of bytes and of pixels), near ones, the same picture in two
 /// roles or under two labels.
 DataCheckReport check_data(const DataSet& data, const DataCheckOptions& options = {});
 

@@ -1,5 +1,7 @@
 #include <ballast/data/data_check.h>
 #include <ballast/data/test_data.h>
+#include <ballast/image/resize.h>
+#include <ballast/image/test_files.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -71,6 +73,31 @@ TEST(DataCheck, FindsLeaksConflictsAndBrokenFiles) {
   EXPECT_THAT(report.text(), HasSubstr("train/a/00.png = test/a/leak.png"));
   EXPECT_THAT(report.text(), HasSubstr("train/a/text.jpg: not_an_image: "));
   EXPECT_EQ(nlohmann::json::parse(report.json())["leaks"], 1);
+}
+
+TEST(DataCheck, FindsPicturesThatLookAlike) {
+  TempFolder folder;
+  write_classes(folder / "train", {{"a", 25}, {"b", 25}});
+  write_classes(folder / "test", {{"a", 2}, {"b", 2}}, 7);
+  const Image photo = test::picture(90, 70, 3);
+  write_bytes(folder / "train/a/photo.jpg", encode_jpeg(photo, 95));
+  write_bytes(folder / "test/b/smaller.jpg", encode_jpeg(resize(photo, 60, 47), 70));
+  const DataSet data = open_data({.source = folder.str(), .split_val = 0}, Key(0));
+  const DataCheckReport report = check_data(data);
+  std::vector<std::string> names;
+  for (const auto& group : report.near_duplicates) {
+    if (std::find(group.names.begin(), group.names.end(), "train/a/photo.jpg") != group.names.end()) {
+      names = group.names;
+      EXPECT_TRUE(group.leak);
+      EXPECT_TRUE(group.conflict);
+    }
+  }
+  EXPECT_THAT(names, ElementsAre("train/a/photo.jpg", "test/b/smaller.jpg"));
+  EXPECT_TRUE(report.ok());  // it may be another photo: a human looks
+  EXPECT_THAT(report.text(), HasSubstr("train/a/photo.jpg ~ test/b/smaller.jpg"));
+  EXPECT_THAT(check_data(data, {.near_duplicates = false}).near_duplicates, testing::IsEmpty());
+  EXPECT_EQ(report.side_bins[1], (std::pair<std::string, int64_t>("33 to 64", 1)));
+  EXPECT_EQ(report.side_bins[2], (std::pair<std::string, int64_t>("65 to 128", 1)));
 }
 
 TEST(DataCheck, AClassWhoseFilesAreAllBrokenIsEmpty) {

@@ -1,5 +1,7 @@
 """Commands that look at data and pack them; no torch. Usage: data_test.py PROGRAM"""
 import csv
+import json
+import shutil
 import tarfile
 import zipfile
 
@@ -67,6 +69,29 @@ class Pack(Case):
         result = self.run_in("data", "check", "flip.bpk")
         self.assertEqual(result.code, 3)
         self.assertIn("CRC-32", result.out)
+
+
+class Check(Case):
+    def test_the_page_shows_what_is_wrong(self):
+        photos = make_photos(self.dir / "photos" / "train")
+        make_photos(self.dir / "photos" / "test", count=2, seed=9)
+        shutil.copy(photos / "cat/000.png", self.dir / "photos/test/cat/leak.png")
+        (photos / "dog/<b>.png").write_bytes(b"no picture")
+        result = self.run_in("data", "check", "photos", "--page", "data.html", "--json-file", "data.json")
+        self.assertEqual(result.code, 3)
+        page = (self.dir / "data.html").read_text()
+        for text in ["1 picture in several parts", "1 file that cannot be used", "dog/&lt;b&gt;.png", "data:image/png;base64,",
+                     "2 pictures in test, train, labelled cat"]:
+            self.assertIn(text, page)
+        report = json.loads((self.dir / "data.json").read_text())
+        self.assertEqual(report["leaks"], 1)
+        self.assertEqual(report["duplicates"][0]["names"], ["train/cat/000.png", "test/cat/leak.png"])
+        self.refused(self.run_in("data", "check", "photos", "--page", "no/folder/x.html"), 6, "cannot write no/folder/x.html")
+
+    def test_without_near(self):
+        make_photos(self.dir / "photos")
+        self.assertGreater(len(self.run_in("data", "check", "photos", "--json").json()["near_duplicates"]), 0)   # flat colours
+        self.assertEqual(self.run_in("data", "check", "photos", "--no-near", "--json").json()["near_duplicates"], [])
 
 
 if __name__ == "__main__":
