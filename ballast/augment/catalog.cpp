@@ -1,27 +1,26 @@
 #include <ballast/augment/catalog.h>
 
-#include <array>
+#include <vector>
+
+#include <ballast/augment/operation.h>
+#include <ballast/augment/pipeline_text.h>
 
 namespace ballast {
 
-namespace {
-// Numbers enter keys: a new operation takes a new one.
-constexpr std::array<AugmentEntry, 6> kEntries = {{
-    {"horizontal_flip", "hflip", 1, "p=0.5", "mirrors left to right with probability p", true},
-    {"resize", "", 16, "size, max_size, mode=short|long|exact, interpolation=bilinear, antialias=true",
-     "resamples: the short side to size, or to [height, width]", false},
-    {"random_resized_crop", "rrc", 17,
-     "size, scale=[0.08, 1], ratio=[0.75, 1.3333], interpolation=bilinear|bicubic|...|random, antialias=true",
-     "a crop of random area and aspect, resampled to size", true},
-    {"random_crop", "", 18,
-     "size, padding=0, pad_if_needed=false, padding_mode=constant|edge|reflect|symmetric|wrap, fill=0",
-     "pads, then crops at a random place", true},
-    {"center_crop", "", 19, "size", "crops the middle; smaller pictures are padded", false},
-    {"normalize", "", 60, "imagenet|dataset|none, or mean, std", "(x / 255 - mean) / std per channel, last step",
-     false},
-}};
-}  // namespace
+std::string_view to_string(AugmentGroup group) {
+  constexpr std::string_view names[] = {"geometry", "crop", "color", "erase", "combine", "policy", "convert"};
+  return names[static_cast<size_t>(group)];
+}
 
-std::span<const AugmentEntry> augment_catalog() { return kEntries; }
+std::span<const AugmentEntry> augment_catalog() {
+  static const std::vector<AugmentEntry> entries = [] {
+    std::vector<AugmentEntry> out;
+    for (const detail::Operation& op : detail::operations()) {
+      out.push_back({op.name, op.alias, op.number, op.group, detail::describe_arguments(op), op.summary, op.random});
+    }
+    return out;
+  }();
+  return entries;
+}
 
 }  // namespace ballast

@@ -2,9 +2,13 @@
 
 #include <cstdint>
 #include <span>
+#include <string>
 #include <string_view>
 
 namespace ballast {
+
+enum class AugmentGroup : uint8_t { geometry, crop, color, erase, combine, policy, convert };
+std::string_view to_string(AugmentGroup group);
 
 /// One operation of a pipeline.
 struct AugmentEntry {
@@ -13,8 +17,9 @@ struct AugmentEntry {
   std::string_view alias;
   /// Enters the key of the operation's draws; never reused.
   uint32_t number;
-  /// Arguments with their defaults, positional ones first: "size, scale=[0.08, 1], ratio=[3/4, 4/3], ...".
-  std::string_view arguments;
+  AugmentGroup group;
+  /// Arguments with their defaults, in the order of positional values: "size, scale=[0.08, 1], ...".
+  std::string arguments;
   std::string_view summary;
   /// True if it draws numbers.
   bool random;

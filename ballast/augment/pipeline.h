@@ -25,6 +25,8 @@ struct Normalize {
 /// ImageNet's: mean 0.485 0.456 0.406, std 0.229 0.224 0.225.
 Normalize imagenet_normalize();
 
+enum class Semantics : uint8_t { fused, sequential };
+
 /// Buffers, decoder state and weight tables of one thread. Grows to the largest need, then stays.
 class Scratch {
  public:
@@ -48,8 +50,10 @@ class Scratch {
 /// Grammar  pipeline = step {"|" step} ;  step = name ["(" [arg {("," | ";") arg}] ")"] ;
 ///          arg = value | name "=" value (positional before named) ;
 ///          value = number ["%"] | number ".." number | string | "true" | "false" | "[" [value {"," value}] "]"
-/// Steps    random_crop, random_resized_crop (rrc), resize, center_crop, horizontal_flip (hflip), normalize;
-///          catalog.h lists them. Without a normalize step the one of set_normalize is applied at the end.
+///          An argument of one_of, some_of, any_order and maybe is a pipeline: one_of(rotate(15), hflip | invert(1)).
+///          A timm string is a step: rrc(224) | rand-m9-mstd0.5-inc1 | erase(0.25).
+/// Steps    catalog.h lists them. Without a normalize step the one of set_normalize is applied at the end. Erasing at
+///          the end paints normalized values.
 /// Random   sample_key = Key(seed).fold_in("augment").fold_in(epoch).fold_in(sample id); a step adds
 ///          fold_in(256 * catalog number + occurrence), so leaving a step out changes no other step's draws.
 ///          The result depends on file, pipeline and key only: not on threads, order or SIMD target.
@@ -59,7 +63,7 @@ class Scratch {
 class Pipeline {
  public:
   /// Errors: std::invalid_argument with the column: `[pipeline] column 20: "jiter" is not an operation, did you
-  /// mean "resize"?`.
+  /// mean "jitter"?`.
   static Pipeline parse(std::string_view text);
   Pipeline();
   ~Pipeline();
@@ -82,6 +86,8 @@ class Pipeline {
   void set_normalize(const Normalize& normalize);
   /// What is applied.
   const Normalize& normalize() const;
+  /// fused (default): all geometry between two other steps is one resampling. sequential: every step makes a picture.
+  void set_semantics(Semantics semantics);
   void set_limits(const DecodeLimits& limits);
 
   /// Decodes `file`, applies all steps and writes row `row` of `slot`, which sets channels, size and layout.
@@ -93,8 +99,10 @@ class Pipeline {
   void run_image(ImageView image, Key sample_key, BatchSlot& slot, int64_t row,
                  Scratch& scratch) const;
   /// The 8-bit picture that run_encoded normalizes, as `channels` (1 or 3) channels: for previews and reports.
-  Image preview(std::span<const std::byte> file, Key sample_key, int32_t channels = 3) const;
-  Image preview(ImageView image, Key sample_key, int32_t channels = 3) const;
+  /// Erased parts show the values they have after normalization. `notes`: what each step drew, in words.
+  Image preview(std::span<const std::byte> file, Key sample_key, int32_t channels = 3,
+                std::vector<std::string>* notes = nullptr) const;
+  Image preview(ImageView image, Key sample_key, int32_t channels = 3, std::vector<std::string>* notes = nullptr) const;
 
   struct Impl;
 

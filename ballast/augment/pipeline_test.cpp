@@ -47,8 +47,8 @@ TEST(PipelineText, ErrorsNameTheColumnAndTheNearestName) {
             "[pipeline] column 19: \"hfilp\" is not an operation, did you mean \"hflip\"?");
   EXPECT_EQ(error_of("random_crop(32, paddin=4)"),
             "[pipeline] column 17: random_crop has no option \"paddin\", did you mean \"padding\"?");
-  EXPECT_EQ(error_of("hflip(0.5, 1)"), "[pipeline] column 12: horizontal_flip takes at most 1 positional values (p), got 2");
-  EXPECT_EQ(error_of("hflip(1.5)"), "[pipeline] column 7: horizontal_flip: p must be in [0, 1], got 1.5");
+  EXPECT_EQ(error_of("hflip(0.5, 1)"), "[pipeline] column 12: hflip takes at most 1 positional values (p), got 2");
+  EXPECT_EQ(error_of("hflip(1.5)"), "[pipeline] column 7: hflip: p must be in [0, 1], got 1.5");
   EXPECT_EQ(error_of("random_crop"), "[pipeline] column 1: random_crop needs a size");
   EXPECT_EQ(error_of("hflip | | hflip"), "[pipeline] column 9: expected the name of an operation, got \"|\"");
   EXPECT_EQ(error_of("hflip("), "[pipeline] column 7: expected a value, got the end");
@@ -57,7 +57,7 @@ TEST(PipelineText, ErrorsNameTheColumnAndTheNearestName) {
             "got \"refect\", did you mean \"reflect\"?");
   EXPECT_EQ(error_of("normalize(imagenet) | hflip"),
             "[pipeline] column 23: normalize must be the last step, got \"hflip\" behind it");
-  EXPECT_EQ(error_of("resize(224, max_size=200)"), "[resize] max_size must be larger than size, got 200 <= 224");
+  EXPECT_EQ(error_of("resize(224, max_size=200)"), "[pipeline] column 1: [resize] max_size must be larger than size, got 200 <= 224");
   EXPECT_EQ(error_of("random_crop(size=32, 4)"), "[pipeline] column 22: positional values must stand before named ones");
   EXPECT_EQ(error_of("random_crop(0)"),
             "[pipeline] column 13: random_crop: size must be a whole number in [1, 65535], got 0");
@@ -287,15 +287,40 @@ TEST(Presets, FollowSizeAndChannels) {
   }
 }
 
-TEST(AugmentCatalog, EveryOperationParsesUnderBothNames) {
+/// A call of an operation with the arguments that it needs.
+std::string call_of(const AugmentEntry& e) {
+  if (e.name == "timm") return "rand-m9-mstd0.5-inc1";
+  std::string arguments;
+  if (e.arguments.starts_with("size,") || e.arguments == "size" || e.arguments.starts_with("target_size") || e.name == "random_shortest_size") {
+    arguments = "8";
+  } else if (e.name == "normalize") {
+    arguments = "none";
+  } else if (e.name == "one_of" || e.name == "any_order") {
+    arguments = "invert(1)";
+  } else if (e.name == "some_of" || e.name == "maybe") {
+    arguments = "1, invert(1)";
+  } else if (e.arguments.starts_with("factor") || e.arguments.starts_with("amount")) {
+    arguments = "0.5";
+  } else if (e.name == "rotate") {
+    arguments = "30";
+  } else if (e.name == "posterize" || e.name == "median_blur") {
+    arguments = "3";
+  }
+  return std::string(e.name) + "(" + arguments + ")";
+}
+
+TEST(AugmentCatalog, EveryOperationParsesUnderBothNamesAndPrintsItself) {
+  uint32_t last = 0;
   for (const AugmentEntry& e : augment_catalog()) {
-    const std::string arguments = e.name == "horizontal_flip" ? "" : e.name == "normalize" ? "(none)" : "(8)";
-    const std::string text = Pipeline::parse(std::string(e.name) + arguments).text();
-    EXPECT_EQ(text.substr(0, e.name.size()), e.name);
+    SCOPED_TRACE(e.name);
+    EXPECT_GT(e.number, last);
+    last = e.number;
+    const std::string call = call_of(e), text = Pipeline::parse(call).text();
+    EXPECT_EQ(Pipeline::parse(text).text(), text);
     if (!e.alias.empty()) {
-      EXPECT_EQ(Pipeline::parse(std::string(e.alias) + arguments).text(), text);
+      EXPECT_EQ(Pipeline::parse(std::string(e.alias) + call.substr(e.name.size())).text(), text);
     }
-    EXPECT_EQ(Pipeline::parse(std::string(e.name) + arguments).random(), e.random);
+    EXPECT_EQ(Pipeline::parse(call).random(), e.random);
   }
 }
 

@@ -1,69 +1,60 @@
 #pragma once
 
-// Text of a pipeline to operations and back; not public.
+// Text of a pipeline to steps and back; not public.
 
-#include <array>
-#include <cstdint>
 #include <string>
 #include <string_view>
-#include <variant>
 #include <vector>
 
-#include <ballast/augment/pipeline.h>
-#include <ballast/image/resize.h>
+#include <ballast/augment/operation.h>
 
 namespace ballast::detail {
 
-struct Size {
-  int32_t h = 0, w = 0;  // 0: not given
-  bool both = false;     // [h, w] was given
+/// A value of the grammar, before an operation makes sense of it.
+struct RawValue {
+  enum class Kind : uint8_t { number, word, truth, list } kind = Kind::number;
+  double number = 0;
+  std::string word;
+  bool truth = false;
+  std::vector<RawValue> list;
+  size_t column = 0;
 };
 
-enum class PaddingMode : uint8_t { constant, edge, reflect, symmetric, wrap };
-
-struct HorizontalFlip {
-  double p = 0.5;
-};
-struct ResizeStep {
-  Size size;
-  int32_t max_size = 0;
-  enum class Mode : uint8_t { shorter, longer, exact } mode = Mode::shorter;
-  Interpolation interpolation = Interpolation::bilinear;
-  bool antialias = true;
-};
-struct RandomResizedCrop {
-  Size size;
-  std::array<double, 2> scale = {0.08, 1};
-  std::array<double, 2> ratio = {3.0 / 4, 4.0 / 3};
-  Interpolation interpolation = Interpolation::bilinear;
-  bool random_interpolation = false;
-  bool antialias = true;
-};
-struct RandomCrop {
-  Size size;
-  std::array<int32_t, 4> padding = {};  // left, top, right, bottom
-  bool pad_if_needed = false;
-  PaddingMode padding_mode = PaddingMode::constant;
-  std::array<uint8_t, 3> fill = {};
-};
-struct CenterCrop {
-  Size size;
-};
-struct NormalizeStep {
-  enum class Kind : uint8_t { dataset, imagenet, none, given } kind = Kind::dataset;
-  Normalize values;
+struct RawStep;
+struct RawArgument {
+  std::string name;  // empty: positional
+  RawValue value;
+  /// A pipeline, in place of the value.
+  std::vector<RawStep> steps;
+  size_t column = 0;
 };
 
-using Operation =
-    std::variant<HorizontalFlip, ResizeStep, RandomResizedCrop, RandomCrop, CenterCrop, NormalizeStep>;
-
-struct Step {
-  Operation operation;
-  /// Of catalog.h, and which one of its kind this is: together the index of its draws.
-  uint32_t number = 0, occurrence = 0;
+struct RawStep {
+  std::string name;
+  size_t column = 0;
+  std::vector<RawArgument> arguments;
+  /// A timm string, as written.
+  bool timm = false;
 };
+
+/// The grammar of pipeline.h. Errors: std::invalid_argument with the column.
+std::vector<RawStep> parse_raw(std::string_view text);
 
 std::vector<Step> parse_steps(std::string_view text);
 std::string print_steps(const std::vector<Step>& steps);
+/// "size, scale=[0.08, 1], ...".
+std::string describe_arguments(const Operation& op);
 
+template <class... Parts>
+[[noreturn]] void fail_at(size_t column, const Parts&... parts);
+
+}  // namespace ballast::detail
+
+#include <ballast/base/check.h>
+
+namespace ballast::detail {
+template <class... Parts>
+[[noreturn]] void fail_at(size_t column, const Parts&... parts) {
+  fail("pipeline", "column ", column, ": ", parts...);
+}
 }  // namespace ballast::detail

@@ -1,6 +1,7 @@
 #include <ballast/augment/plan.h>
 
 #include <algorithm>
+#include <charconv>
 #include <cmath>
 
 #include <ballast/base/check.h>
@@ -41,148 +42,278 @@ void AxisPlan::resize(int32_t n) {
   resampled = true;
 }
 
-namespace {
-
-class Planner {
- public:
-  Planner(int32_t h, int32_t w, std::vector<Stage>& stages) : stages_(stages) {
-    stages_.clear();
-    begin_stage(h, w);
+bool Erasure::covers(int32_t px, int32_t py) const {
+  if (px < x || px >= x + w || py < y || py >= y + h) return false;
+  if (pitch <= 0) return true;
+  // The grid turns about the picture's middle; without a turn its cells are whole pixels.
+  double u = px, v = py;
+  if (sin != 0) {
+    const double cx = x + w / 2.0, cy = y + h / 2.0, qx = px + 0.5 - cx, qy = py + 0.5 - cy;
+    u = cx + cos * qx + sin * qy - 0.5;
+    v = cy - sin * qx + cos * qy - 0.5;
   }
+  const auto inside = [&](double t, double from) {
+    const double r = std::fmod(std::fmod(t - from, pitch) + pitch, pitch);
+    return r < side;
+  };
+  return inside(u, dx) && inside(v, dy);
+}
 
-  void draw(const HorizontalFlip& o, Key key) {
-    if (slot_bernoulli(key, 0, o.p)) stage().x.flip = !stage().x.flip;
+void Plan::clear() {
+  actions.clear();
+  stages.clear();
+  warps.clear();
+  pixels.clear();
+  erasures.clear();
+  blends.clear();
+  geometry.clear();
+  fields.clear();
+}
+
+Planner::Planner(int32_t h, int32_t w, const DrawFacts& facts, Plan& plan, std::vector<std::string>* notes)
+    : plan_(plan), facts_(facts), notes_(notes), h_(h), w_(w) {
+  plan_.clear();
+}
+
+GeometryStep& Planner::add(GeometryStep::Kind kind, int32_t h, int32_t w) {
+  check(h >= 1 && w >= 1 && h <= 65'535 && w <= 65'535, "pipeline", "a side must stay in [1, 65535], got ", h, "x", w);
+  if (facts_.semantics == Semantics::sequential) flush();
+  GeometryStep& g = plan_.geometry.emplace_back();
+  g.kind = kind;
+  g.step.in_h = h_;
+  g.step.in_w = w_;
+  g.step.out_h = h_ = h;
+  g.step.out_w = w_ = w;
+  return g;
+}
+
+void Planner::flip_x() {
+  GeometryStep& g = add(GeometryStep::Kind::flip_x, h_, w_);
+  g.step.g = {-1, 0, 1.0 * w_, 0, 1, 0, 0, 0, 1};
+  g.step.onto = true;
+}
+
+void Planner::flip_y() {
+  GeometryStep& g = add(GeometryStep::Kind::flip_y, h_, w_);
+  g.step.g = {1, 0, 0, 0, -1, 1.0 * h_, 0, 0, 1};
+  g.step.onto = true;
+}
+
+void Planner::transpose() {
+  GeometryStep& g = add(GeometryStep::Kind::transpose, w_, h_);
+  g.step.g = {0, 1, 0, 1, 0, 0, 0, 0, 1};
+  g.step.onto = true;
+}
+
+void Planner::crop(int32_t top, int32_t left, int32_t h, int32_t w) {
+  GeometryStep& g = add(GeometryStep::Kind::crop, h, w);
+  g.top = top;
+  g.left = left;
+  g.step.g = {1, 0, 1.0 * left, 0, 1, 1.0 * top, 0, 0, 1};
+}
+
+void Planner::pad(int32_t top, int32_t bottom, int32_t left, int32_t right, Border border, const Fill& fill) {
+  if (top == 0 && bottom == 0 && left == 0 && right == 0) return;
+  GeometryStep& g = add(GeometryStep::Kind::pad, h_ + top + bottom, w_ + left + right);
+  g.top = top;
+  g.bottom = bottom;
+  g.left = left;
+  g.right = right;
+  g.step.g = {1, 0, -1.0 * left, 0, 1, -1.0 * top, 0, 0, 1};
+  g.step.border = border;
+  g.step.fill = fill;
+}
+
+void Planner::resize(int32_t h, int32_t w, Interpolation interpolation, bool antialias) {
+  const double fy = static_cast<double>(h_) / h, fx = static_cast<double>(w_) / w;
+  GeometryStep& g = add(GeometryStep::Kind::resize, h, w);
+  g.step.g = {fx, 0, 0, 0, fy, 0, 0, 0, 1};
+  g.step.onto = true;
+  g.interpolation = interpolation;
+  g.antialias = antialias;
+}
+
+void Planner::warp(const Matrix& inverse, int32_t h, int32_t w, Interpolation interpolation, bool antialias,
+                   Border border, const Fill& fill) {
+  GeometryStep& g = add(GeometryStep::Kind::warp, h, w);
+  g.step.g = inverse;
+  g.step.border = border;
+  g.step.fill = fill;
+  g.interpolation = interpolation;
+  g.antialias = antialias;
+  pending_warp_ = true;
+}
+
+void Planner::displace(std::unique_ptr<DisplacementField> field, double radial, Interpolation interpolation,
+                       Border border, const Fill& fill) {
+  warp({1, 0, 0, 0, 1, 0, 0, 0, 1}, h_, w_, interpolation, false, border, fill);
+  WarpStep& step = plan_.geometry.back().step;
+  step.radial = radial;
+  if (field != nullptr) {
+    step.field = field.get();
+    plan_.fields.push_back(std::move(field));
   }
+}
 
-  void draw(const ResizeStep& o, Key) {
-    const int32_t h = stage().y.count, w = stage().x.count;
-    if (o.size.both || o.mode == ResizeStep::Mode::exact) {
-      resize(o.size.h, o.size.w, o.interpolation, o.antialias);
-      return;
+void Planner::shift(int32_t dx, int32_t dy, Border border, const Fill& fill) {
+  if (dx == 0 && dy == 0) return;
+  const int32_t h = h_, w = w_;
+  pad(std::max(dy, 0), std::max(-dy, 0), std::max(dx, 0), std::max(-dx, 0), border, fill);
+  crop(std::max(-dy, 0), std::max(-dx, 0), h, w);
+}
+
+Action& Planner::action(Action::Kind kind, size_t from) {
+  Action& a = plan_.actions.emplace_back();
+  a.kind = kind;
+  a.from = from;
+  a.count = 1;
+  a.h = h_;
+  a.w = w_;
+  return a;
+}
+
+void Planner::pixel(PixelOp::Kind kind, std::array<double, 4> v, Key key) {
+  flush();
+  plan_.pixels.push_back({kind, v, key});
+  if (!plan_.actions.empty() && plan_.actions.back().kind == Action::Kind::pixels) {
+    ++plan_.actions.back().count;
+  } else {
+    action(Action::Kind::pixels, plan_.pixels.size() - 1);
+  }
+}
+
+void Planner::erase(const Erasure& erasure) {
+  flush();
+  if (erasure.w <= 0 || erasure.h <= 0) return;
+  plan_.erasures.push_back(erasure);
+  if (!plan_.actions.empty() && plan_.actions.back().kind == Action::Kind::erase) {
+    ++plan_.actions.back().count;
+  } else {
+    action(Action::Kind::erase, plan_.erasures.size() - 1);
+  }
+}
+
+Blend& Planner::blend() {
+  flush();
+  action(Action::Kind::blend, plan_.blends.size());
+  return plan_.blends.emplace_back();
+}
+
+void Planner::flush() {
+  const size_t end = plan_.geometry.size();
+  if (pending_ == end) return;
+  if (pending_warp_) {
+    lower_warp(pending_, end);
+  } else {
+    lower_stages(pending_, end);
+  }
+  pending_ = end;
+  pending_warp_ = false;
+}
+
+void Planner::lower_warp(size_t from, size_t to) {
+  const size_t first = plan_.warps.size();
+  // The last interpolating operation chooses; a resize's filters beyond bicubic have no warp form.
+  WarpOptions options;
+  for (size_t i = from; i < to; ++i) {
+    const GeometryStep& g = plan_.geometry[i];
+    plan_.warps.push_back(g.step);
+    if (g.kind == GeometryStep::Kind::warp || g.kind == GeometryStep::Kind::resize) {
+      options.interpolation = g.interpolation;
+      options.antialias = g.antialias;
     }
-    const bool longer = o.mode == ResizeStep::Mode::longer;
-    const int32_t base = longer ? std::max(h, w) : std::min(h, w);
-    const int32_t other = longer ? std::min(h, w) : std::max(h, w);
-    int64_t size = o.size.h;
-    int64_t scaled = size * other / base;
-    if (o.max_size != 0 && scaled > o.max_size) {
-      size = int64_t{o.max_size} * size / scaled;
-      scaled = o.max_size;
+  }
+  if (options.interpolation != Interpolation::nearest && options.interpolation != Interpolation::bicubic) {
+    options.interpolation = Interpolation::bilinear;
+  }
+  Action& a = action(Action::Kind::warp, first);
+  a.count = to - from;
+  a.warp = options;
+  a.h = plan_.geometry[to - 1].step.out_h;
+  a.w = plan_.geometry[to - 1].step.out_w;
+}
+
+void Planner::lower_stages(size_t from, size_t to) {
+  const auto begin = [&](int32_t h, int32_t w) {
+    action(Action::Kind::stage, plan_.stages.size());
+    Stage& s = plan_.stages.emplace_back();
+    s.y.init(h);
+    s.x.init(w);
+  };
+  const auto stage = [&]() -> Stage& { return plan_.stages.back(); };
+  const auto settle = [&] {
+    if (stage().y.padded() || stage().x.padded()) begin(stage().out_h(), stage().out_w());
+  };
+  begin(plan_.geometry[from].step.in_h, plan_.geometry[from].step.in_w);
+  for (size_t i = from; i < to; ++i) {
+    const GeometryStep& g = plan_.geometry[i];
+    // After a transposition the picture's rows run along the stage's x.
+    const auto rows = [&]() -> AxisPlan& { return stage().transposed ? stage().x : stage().y; };
+    const auto columns = [&]() -> AxisPlan& { return stage().transposed ? stage().y : stage().x; };
+    switch (g.kind) {
+      case GeometryStep::Kind::flip_x: columns().flip = !columns().flip; break;
+      case GeometryStep::Kind::flip_y: rows().flip = !rows().flip; break;
+      case GeometryStep::Kind::transpose: stage().transposed = !stage().transposed; break;
+      case GeometryStep::Kind::crop:
+        rows().crop(g.top, g.step.out_h);
+        columns().crop(g.left, g.step.out_w);
+        break;
+      case GeometryStep::Kind::pad:
+        settle();
+        rows().pad(g.top, g.bottom);
+        columns().pad(g.left, g.right);
+        stage().mode = g.step.border;
+        stage().fill = g.step.fill;
+        break;
+      case GeometryStep::Kind::resize:
+        settle();
+        if (rows().count == g.step.out_h && columns().count == g.step.out_w && !rows().resampled && !columns().resampled) {
+          break;
+        }
+        rows().resize(g.step.out_h);
+        columns().resize(g.step.out_w);
+        stage().interpolation = g.interpolation;
+        stage().antialias = g.antialias;
+        break;
+      case GeometryStep::Kind::warp: break;
     }
-    const bool h_is_base = longer ? h >= w : h <= w;
-    const auto side = [](int64_t n) { return static_cast<int32_t>(std::clamp<int64_t>(n, 1, 65'535)); };
-    resize(side(h_is_base ? size : scaled), side(h_is_base ? scaled : size), o.interpolation, o.antialias);
   }
+}
 
-  void draw(const RandomResizedCrop& o, Key key) {
-    const int32_t H = stage().y.count, W = stage().x.count;
-    const double log_low = det_log(o.ratio[0]), log_high = det_log(o.ratio[1]);
-    int32_t h = 0, w = 0, top = 0, left = 0;
-    bool found = false;
-    for (uint32_t t = 0; t < 10 && !found; ++t) {
-      const double area = static_cast<double>(W) * H *
-                          (o.scale[0] + (o.scale[1] - o.scale[0]) * slot_uniform(key, 1, t));
-      const double r = det_exp(log_low + (log_high - log_low) * slot_uniform(key, 2, t));
-      const double x = std::nearbyint(std::sqrt(area * r)), y = std::nearbyint(std::sqrt(area / r));
-      if (x > 0 && x <= W && y > 0 && y <= H) {
-        w = static_cast<int32_t>(x);
-        h = static_cast<int32_t>(y);
-        top = static_cast<int32_t>(slot_below(key, 3, static_cast<uint64_t>(H - h + 1)));
-        left = static_cast<int32_t>(slot_below(key, 4, static_cast<uint64_t>(W - w + 1)));
-        found = true;
-      }
-    }
-    if (!found) {
-      const double ratio = static_cast<double>(W) / H;
-      w = W;
-      h = H;
-      if (ratio < o.ratio[0]) {
-        h = std::clamp(static_cast<int32_t>(std::nearbyint(W / o.ratio[0])), 1, H);
-      } else if (ratio > o.ratio[1]) {
-        w = std::clamp(static_cast<int32_t>(std::nearbyint(H * o.ratio[1])), 1, W);
-      }
-      top = (H - h) / 2;
-      left = (W - w) / 2;
-    }
-    Interpolation interpolation = o.interpolation;
-    if (o.random_interpolation) {
-      interpolation = slot_below(key, 5, 2) == 0 ? Interpolation::bilinear : Interpolation::bicubic;
-    }
-    stage().y.crop(top, h);
-    stage().x.crop(left, w);
-    resize(o.size.h, o.size.w, interpolation, o.antialias);
-  }
-
-  void draw(const RandomCrop& o, Key key) {
-    pad(o.padding[1], o.padding[3], o.padding[0], o.padding[2], o.padding_mode, o.fill);
-    if (o.pad_if_needed) {
-      const int32_t dy = std::max(0, o.size.h - stage().y.count), dx = std::max(0, o.size.w - stage().x.count);
-      pad(dy, dy, dx, dx, o.padding_mode, o.fill);
-    }
-    const int32_t h = stage().y.count, w = stage().x.count;
-    check(o.size.h <= h && o.size.w <= w, "random_crop", o.size.h, "x", o.size.w,
-          " does not fit the padded ", h, "x", w, " image; set padding, pad_if_needed or a smaller size");
-    const auto top = slot_below(key, 1, static_cast<uint64_t>(h - o.size.h + 1));
-    const auto left = slot_below(key, 2, static_cast<uint64_t>(w - o.size.w + 1));
-    stage().y.crop(static_cast<int32_t>(top), o.size.h);
-    stage().x.crop(static_cast<int32_t>(left), o.size.w);
-  }
-
-  void draw(const CenterCrop& o, Key) {
-    const int32_t dy = std::max(0, o.size.h - stage().y.count), dx = std::max(0, o.size.w - stage().x.count);
-    pad(dy / 2, (dy + 1) / 2, dx / 2, (dx + 1) / 2, PaddingMode::constant, {});
-    const int32_t h = stage().y.count, w = stage().x.count;
-    const auto middle = [](int32_t spare) { return static_cast<int32_t>(std::nearbyint(spare / 2.0)); };
-    stage().y.crop(middle(h - o.size.h), o.size.h);
-    stage().x.crop(middle(w - o.size.w), o.size.w);
-  }
-
-  void draw(const NormalizeStep&, Key) {}
-
- private:
-  Stage& stage() { return stages_.back(); }
-
-  void begin_stage(int32_t h, int32_t w) {
-    stages_.emplace_back();
-    stage().y.init(h);
-    stage().x.init(w);
-  }
-
-  void settle_padding() {
-    if (stage().y.padded() || stage().x.padded()) begin_stage(stage().y.count, stage().x.count);
-  }
-
-  void resize(int32_t h, int32_t w, Interpolation interpolation, bool antialias) {
-    settle_padding();
-    if (h == stage().y.count && w == stage().x.count && !stage().y.resampled && !stage().x.resampled) return;
-    stage().y.resize(h);
-    stage().x.resize(w);
-    stage().interpolation = interpolation;
-    stage().antialias = antialias;
-  }
-
-  void pad(int32_t top, int32_t bottom, int32_t left, int32_t right, PaddingMode mode,
-           const std::array<uint8_t, 3>& fill) {
-    if (top == 0 && bottom == 0 && left == 0 && right == 0) return;
-    settle_padding();
-    stage().y.pad(top, bottom);
-    stage().x.pad(left, right);
-    stage().mode = mode;
-    stage().fill = fill;
-  }
-
-  std::vector<Stage>& stages_;
-};
-
-}  // namespace
-
-void plan(const std::vector<Step>& steps, int32_t h, int32_t w, Key key, std::vector<Stage>& stages) {
-  Planner planner(h, w, stages);
+void Planner::run(const std::vector<Step>& steps, Key sample_key) {
+  const Key before = key_;
+  key_ = sample_key;
   for (const Step& step : steps) {
     // One op index per step, not its position: leaving a step out keeps the other steps' draws.
-    const Key own = key.fold_in(uint64_t{256} * step.number + step.occurrence);
-    std::visit([&](const auto& operation) { planner.draw(operation, own); }, step.operation);
+    const Key own = sample_key.fold_in(uint64_t{256} * step.op->number + step.occurrence);
+    if (step.op->p >= 0 && !slot_bernoulli(own, 0, step.num(static_cast<size_t>(step.op->p)))) continue;
+    step.op->draw(step, own, *this);
   }
+  key_ = before;
+}
+
+void Planner::finish() {
+  flush();
+  plan_.h = h_;
+  plan_.w = w_;
+}
+
+void Planner::note(std::string_view name, std::initializer_list<double> values, std::string_view unit) {
+  if (notes_ == nullptr) return;
+  std::string text(name);
+  for (const double v : values) {
+    char buffer[32];
+    const auto end = std::to_chars(buffer, buffer + sizeof buffer, v, std::chars_format::general, 3).ptr;
+    text += " " + std::string(buffer, end);
+  }
+  notes_->push_back(text + std::string(unit));
+}
+
+void draw_plan(const std::vector<Step>& steps, int32_t h, int32_t w, Key key, const DrawFacts& facts, Plan& plan,
+               std::vector<std::string>* notes) {
+  Planner planner(h, w, facts, plan, notes);
+  planner.run(steps, key);
+  planner.finish();
 }
 
 }  // namespace ballast::detail

@@ -1,0 +1,372 @@
+#include <ballast/image/color_kernel.h>
+
+#include <algorithm>
+#include <cmath>
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "ballast/image/color_kernel.cpp"
+#include <hwy/foreach_target.h>
+#include <hwy/highway.h>
+
+HWY_BEFORE_NAMESPACE();
+namespace ballast::detail {
+namespace HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+#if HWY_TARGET == HWY_SCALAR
+
+void Chain(const uint8_t* in, uint8_t* out, size_t n, int32_t c, const ColorStep* steps, size_t count) {
+  color_chain_reference(in, out, n, c, steps, count);
+}
+uint64_t GraySum(const uint8_t* in, size_t n, int32_t c, const ColorStep* steps, size_t count) {
+  return gray_sum_reference(in, n, c, steps, count);
+}
+void Table(const uint8_t* in, uint8_t* out, size_t n, const uint8_t* table) { apply_table_reference(in, out, n, table); }
+void Tables3(const uint8_t* in, uint8_t* out, size_t n, const uint8_t* tables) {
+  apply_tables3_reference(in, out, n, tables);
+}
+
+#else
+
+using D8 = hn::CappedTag<uint8_t, 16>;
+using DF = hn::CappedTag<float, 16>;
+using VF = hn::Vec<DF>;
+constexpr size_t kStripe = 256;
+
+/// Three planes of a stripe of pixels, as floats.
+struct Planes {
+  HWY_ALIGN float v[3][kStripe];
+};
+
+HWY_INLINE void Spread(const uint8_t* bytes, float* out) {
+  const DF df;
+  const hn::Rebind<uint8_t, DF> d8;
+  const hn::Rebind<int32_t, DF> di;
+  for (size_t i = 0; i < 16; i += hn::Lanes(df)) {
+    hn::Store(hn::ConvertTo(df, hn::PromoteTo(di, hn::LoadU(d8, bytes + i))), df, out + i);
+  }
+}
+
+HWY_INLINE void Gather8(const float* in, uint8_t* bytes) {
+  const DF df;
+  const hn::Rebind<uint8_t, DF> d8;
+  const hn::Rebind<int32_t, DF> di;
+  for (size_t i = 0; i < 16; i += hn::Lanes(df)) {
+    hn::StoreU(hn::DemoteTo(d8, hn::ConvertTo(di, hn::Load(df, in + i))), d8, bytes + i);
+  }
+}
+
+/// Whole blocks of 16; the lanes behind n are 0.
+HWY_INLINE void LoadPlanes(const uint8_t* in, size_t n, int32_t c, Planes& p) {
+  const D8 d8;
+  HWY_ALIGN uint8_t bytes[3][16];
+  for (size_t x = 0; x < n; x += 16) {
+    const uint8_t* pixel = in + x * static_cast<size_t>(c);
+    if (c == 3 && x + 16 <= n) {
+      auto r = hn::Undefined(d8), g = r, b = r;
+      hn::LoadInterleaved3(d8, pixel, r, g, b);
+      hn::Store(r, d8, bytes[0]);
+      hn::Store(g, d8, bytes[1]);
+      hn::Store(b, d8, bytes[2]);
+    } else {
+      for (size_t i = 0; i < 16; ++i) {
+        for (size_t j = 0; j < 3; ++j) bytes[j][i] = x + i < n ? pixel[i * static_cast<size_t>(c) + j] : uint8_t{0};
+      }
+    }
+    for (size_t j = 0; j < 3; ++j) Spread(bytes[j], p.v[j] + x);
+  }
+}
+
+HWY_INLINE void StorePlanes(const Planes& p, const uint8_t* in, uint8_t* out, size_t n, int32_t c) {
+  const D8 d8;
+  HWY_ALIGN uint8_t bytes[3][16];
+  for (size_t x = 0; x < n; x += 16) {
+    for (size_t j = 0; j < 3; ++j) Gather8(p.v[j] + x, bytes[j]);
+    uint8_t* pixel = out + x * static_cast<size_t>(c);
+    if (c == 3 && x + 16 <= n) {
+      hn::StoreInterleaved3(hn::Load(d8, bytes[0]), hn::Load(d8, bytes[1]), hn::Load(d8, bytes[2]), d8, pixel);
+      continue;
+    }
+    for (size_t i = 0; i < 16 && x + i < n; ++i) {
+      const size_t at = i * static_cast<size_t>(c);
+      for (size_t j = 0; j < 3; ++j) pixel[at + j] = bytes[j][i];
+      if (c == 4) pixel[at + 3] = in[(x + i) * 4 + 3];
+    }
+  }
+}
+
+HWY_INLINE VF Clamped(VF v) {
+  const DF df;
+  return hn::Trunc(hn::Min(hn::Max(v, hn::Zero(df)), hn::Set(df, 255.0F)));
+}
+
+HWY_INLINE VF Gray(VF r, VF g, VF b) {
+  const DF df;
+  const auto rg = hn::Add(hn::Mul(r, hn::Set(df, 0.2989F)), hn::Mul(g, hn::Set(df, 0.587F)));
+  return hn::Floor(hn::Add(rg, hn::Mul(b, hn::Set(df, 0.114F))));
+}
+
+HWY_INLINE void TurnHue(float shift, VF& r8, VF& g8, VF& b8) {
+  const DF df;
+  const auto one = hn::Set(df, 1.0F), zero = hn::Zero(df), full = hn::Set(df, 255.0F), six = hn::Set(df, 6.0F);
+  const auto r = hn::Div(r8, full), g = hn::Div(g8, full), b = hn::Div(b8, full);
+  const auto high = hn::Max(r, hn::Max(g, b)), low = hn::Min(r, hn::Min(g, b));
+  const auto range = hn::Sub(high, low);
+  const auto flat = hn::Eq(high, low);
+  const auto divisor = hn::IfThenElse(flat, one, range);
+  const auto s = hn::Div(range, hn::IfThenElse(flat, one, high));
+  const auto a = hn::Div(hn::Sub(high, r), divisor), bb = hn::Div(hn::Sub(high, g), divisor),
+             c = hn::Div(hn::Sub(high, b), divisor);
+  const auto h_red = hn::Sub(c, bb);
+  const auto h_green = hn::Sub(hn::Add(hn::Set(df, 2.0F), a), c);
+  const auto h_blue = hn::Sub(hn::Add(hn::Set(df, 4.0F), bb), a);
+  const auto sector = hn::IfThenElse(hn::Eq(high, r), h_red, hn::IfThenElse(hn::Eq(high, g), h_green, h_blue));
+  const auto z = hn::Add(hn::Add(hn::Div(sector, six), one), hn::Set(df, shift));
+  const auto h = hn::Mul(hn::Sub(z, hn::Floor(z)), six);
+  auto i = hn::Floor(h);
+  const auto t = hn::Sub(h, i);
+  i = hn::IfThenElse(hn::Ge(i, six), zero, i);
+  const auto p = hn::Mul(high, hn::Sub(one, s));
+  const auto q = hn::Mul(high, hn::Sub(one, hn::Mul(s, t)));
+  const auto w = hn::Mul(high, hn::Sub(one, hn::Mul(s, hn::Sub(one, t))));
+  const auto i1 = hn::Eq(i, one), i2 = hn::Eq(i, hn::Set(df, 2.0F)), i3 = hn::Eq(i, hn::Set(df, 3.0F)),
+             i4 = hn::Eq(i, hn::Set(df, 4.0F)), i0 = hn::Eq(i, zero), i5 = hn::Eq(i, hn::Set(df, 5.0F));
+  const auto red = hn::IfThenElse(hn::Or(i2, i3), p, hn::IfThenElse(i1, q, hn::IfThenElse(i4, w, high)));
+  const auto green = hn::IfThenElse(hn::Or(i4, i5), p, hn::IfThenElse(i3, q, hn::IfThenElse(i0, w, high)));
+  const auto blue = hn::IfThenElse(hn::Or(i0, i1), p, hn::IfThenElse(i5, q, hn::IfThenElse(i2, w, high)));
+  const auto levels = hn::Set(df, 255.999F);
+  const auto bytes = [&](VF v) { return hn::Floor(hn::Mul(hn::Min(hn::Max(v, zero), one), levels)); };
+  r8 = bytes(red);
+  g8 = bytes(green);
+  b8 = bytes(blue);
+}
+
+template <class Body>
+HWY_INLINE void EachVector(Planes& p, size_t n, Body&& body) {
+  const DF df;
+  for (size_t x = 0; x < n; x += hn::Lanes(df)) {
+    auto r = hn::Load(df, p.v[0] + x), g = hn::Load(df, p.v[1] + x), b = hn::Load(df, p.v[2] + x);
+    body(r, g, b);
+    hn::Store(r, df, p.v[0] + x);
+    hn::Store(g, df, p.v[1] + x);
+    hn::Store(b, df, p.v[2] + x);
+  }
+}
+
+void RunSteps(Planes& p, size_t n, const ColorStep* steps, size_t count) {
+  const DF df;
+  for (size_t k = 0; k < count; ++k) {
+    const ColorStep& s = steps[k];
+    const auto f = hn::Set(df, s.f), g1 = hn::Set(df, s.g);
+    switch (s.kind) {
+      case ColorStep::Kind::brightness:
+        EachVector(p, n, [&](VF& r, VF& g, VF& b) HWY_ATTR {
+          r = Clamped(hn::Mul(r, f));
+          g = Clamped(hn::Mul(g, f));
+          b = Clamped(hn::Mul(b, f));
+        });
+        break;
+      case ColorStep::Kind::contrast: {
+        const auto rest = hn::Mul(g1, hn::Set(df, s.level));
+        EachVector(p, n, [&](VF& r, VF& g, VF& b) HWY_ATTR {
+          r = Clamped(hn::Add(hn::Mul(r, f), rest));
+          g = Clamped(hn::Add(hn::Mul(g, f), rest));
+          b = Clamped(hn::Add(hn::Mul(b, f), rest));
+        });
+        break;
+      }
+      case ColorStep::Kind::saturation:
+        EachVector(p, n, [&](VF& r, VF& g, VF& b) HWY_ATTR {
+          const auto rest = hn::Mul(g1, Gray(r, g, b));
+          r = Clamped(hn::Add(hn::Mul(r, f), rest));
+          g = Clamped(hn::Add(hn::Mul(g, f), rest));
+          b = Clamped(hn::Add(hn::Mul(b, f), rest));
+        });
+        break;
+      case ColorStep::Kind::hue:
+        EachVector(p, n, [&](VF& r, VF& g, VF& b) HWY_ATTR { TurnHue(s.f, r, g, b); });
+        break;
+      case ColorStep::Kind::grayscale:
+        EachVector(p, n, [&](VF& r, VF& g, VF& b) HWY_ATTR { r = g = b = Gray(r, g, b); });
+        break;
+    }
+  }
+}
+
+void Chain(const uint8_t* in, uint8_t* out, size_t n, int32_t c, const ColorStep* steps, size_t count) {
+  Planes p;
+  for (size_t at = 0; at < n; at += kStripe) {
+    const size_t m = std::min(kStripe, n - at), bytes = at * static_cast<size_t>(c);
+    LoadPlanes(in + bytes, m, c, p);
+    RunSteps(p, m, steps, count);
+    StorePlanes(p, in + bytes, out + bytes, m, c);
+  }
+}
+
+uint64_t GraySum(const uint8_t* in, size_t n, int32_t c, const ColorStep* steps, size_t count) {
+  const DF df;
+  Planes p;
+  uint64_t total = 0;
+  for (size_t at = 0; at < n; at += kStripe) {
+    const size_t m = std::min(kStripe, n - at);
+    LoadPlanes(in + at * static_cast<size_t>(c), m, c, p);
+    RunSteps(p, m, steps, count);
+    // Whole numbers up to 255 * 256: sums of floats are exact.
+    auto sum = hn::Zero(df);
+    size_t x = 0;
+    for (; x + hn::Lanes(df) <= m; x += hn::Lanes(df)) {
+      sum = hn::Add(sum, Gray(hn::Load(df, p.v[0] + x), hn::Load(df, p.v[1] + x), hn::Load(df, p.v[2] + x)));
+    }
+    total += static_cast<uint64_t>(hn::GetLane(hn::SumOfLanes(df, sum)));
+    for (; x < m; ++x) {
+      total += static_cast<uint64_t>(std::floor(p.v[0][x] * 0.2989F + p.v[1][x] * 0.587F + p.v[2][x] * 0.114F));
+    }
+  }
+  return total;
+}
+
+using DT = hn::ScalableTag<uint8_t>;
+
+/// Byte-wise look-up in 256 entries: sixteen shuffles, each for the bytes of one high nibble; the others have their top
+/// bit set, for which the shuffle gives 0.
+HWY_INLINE hn::Vec<DT> LookUp(hn::Vec<DT> x, const uint8_t* table) {
+  const DT d;
+  auto out = hn::Zero(d);
+  const auto lift = hn::Set(d, uint8_t{0x70});
+  for (size_t k = 0; k < 16; ++k) {
+    const auto high = hn::Set(d, static_cast<uint8_t>(k << 4));
+    const auto index = hn::SaturatedAdd(hn::Xor(x, high), lift);
+    out = hn::Or(out, hn::TableLookupBytesOr0(hn::LoadDup128(d, table + 16 * k), index));
+  }
+  return out;
+}
+
+void Table(const uint8_t* in, uint8_t* out, size_t n, const uint8_t* table) {
+  const DT d;
+  const size_t lanes = hn::Lanes(d);
+  size_t i = 0;
+  for (; i + lanes <= n; i += lanes) hn::StoreU(LookUp(hn::LoadU(d, in + i), table), d, out + i);
+  for (; i < n; ++i) out[i] = table[in[i]];
+}
+
+void Tables3(const uint8_t* in, uint8_t* out, size_t n, const uint8_t* tables) {
+  const DT d;
+  const size_t lanes = hn::Lanes(d);
+  size_t i = 0;
+  for (; i + lanes <= n; i += lanes) {
+    auto r = hn::Undefined(d), g = r, b = r;
+    hn::LoadInterleaved3(d, in + 3 * i, r, g, b);
+    hn::StoreInterleaved3(LookUp(r, tables), LookUp(g, tables + 256), LookUp(b, tables + 512), d, out + 3 * i);
+  }
+  apply_tables3_reference(in + 3 * i, out + 3 * i, n - i, tables);
+}
+
+#endif
+
+}  // namespace HWY_NAMESPACE
+}  // namespace ballast::detail
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace ballast::detail {
+
+HWY_EXPORT(Chain);
+HWY_EXPORT(GraySum);
+HWY_EXPORT(Table);
+HWY_EXPORT(Tables3);
+
+namespace {
+
+float clamped(float v) { return std::trunc(std::min(std::max(v, 0.0F), 255.0F)); }
+float gray_of(const float* p) { return std::floor(p[0] * 0.2989F + p[1] * 0.587F + p[2] * 0.114F); }
+
+void turn_hue(float shift, float* p) {
+  const float r = p[0] / 255.0F, g = p[1] / 255.0F, b = p[2] / 255.0F;
+  const float high = std::max(r, std::max(g, b)), low = std::min(r, std::min(g, b));
+  const bool flat = high == low;
+  const float divisor = flat ? 1.0F : high - low;
+  const float s = (high - low) / (flat ? 1.0F : high);
+  const float a = (high - r) / divisor, bb = (high - g) / divisor, c = (high - b) / divisor;
+  const float sector = high == r ? c - bb : high == g ? 2.0F + a - c : 4.0F + bb - a;
+  const float z = sector / 6.0F + 1.0F + shift;
+  const float h = (z - std::floor(z)) * 6.0F;
+  const float t = h - std::floor(h);
+  const float P = high * (1.0F - s), Q = high * (1.0F - s * t), W = high * (1.0F - s * (1.0F - t));
+  const float turned[6][3] = {{high, W, P}, {Q, high, P}, {P, high, W}, {P, Q, high}, {W, P, high}, {high, P, Q}};
+  const float* out = turned[static_cast<int>(h) % 6];
+  for (int j = 0; j < 3; ++j) p[j] = std::floor(std::min(std::max(out[j], 0.0F), 1.0F) * 255.999F);
+}
+
+void run_steps(float* p, const ColorStep* steps, size_t count) {
+  for (size_t k = 0; k < count; ++k) {
+    const ColorStep& s = steps[k];
+    const float gray = gray_of(p);
+    switch (s.kind) {
+      case ColorStep::Kind::brightness:
+        for (int j = 0; j < 3; ++j) p[j] = clamped(p[j] * s.f);
+        break;
+      case ColorStep::Kind::contrast:
+        for (int j = 0; j < 3; ++j) p[j] = clamped(p[j] * s.f + s.g * s.level);
+        break;
+      case ColorStep::Kind::saturation:
+        for (int j = 0; j < 3; ++j) p[j] = clamped(p[j] * s.f + s.g * gray);
+        break;
+      case ColorStep::Kind::hue: turn_hue(s.f, p); break;
+      case ColorStep::Kind::grayscale: p[0] = p[1] = p[2] = gray; break;
+    }
+  }
+}
+
+void load(const uint8_t* in, float* p) {
+  for (int j = 0; j < 3; ++j) p[j] = static_cast<float>(in[j]);
+}
+
+}  // namespace
+
+void color_chain_reference(const uint8_t* in, uint8_t* out, size_t n, int32_t c, const ColorStep* steps,
+                           size_t count) {
+  for (size_t i = 0; i < n; ++i, in += c, out += c) {
+    float p[3];
+    load(in, p);
+    run_steps(p, steps, count);
+    for (int j = 0; j < 3; ++j) out[j] = static_cast<uint8_t>(p[j]);
+    if (c == 4) out[3] = in[3];
+  }
+}
+
+uint64_t gray_sum_reference(const uint8_t* in, size_t n, int32_t c, const ColorStep* steps, size_t count) {
+  uint64_t total = 0;
+  for (size_t i = 0; i < n; ++i, in += c) {
+    float p[3];
+    load(in, p);
+    run_steps(p, steps, count);
+    total += static_cast<uint64_t>(gray_of(p));
+  }
+  return total;
+}
+
+void apply_table_reference(const uint8_t* in, uint8_t* out, size_t n, const uint8_t* table) {
+  for (size_t i = 0; i < n; ++i) out[i] = table[in[i]];
+}
+
+void apply_tables3_reference(const uint8_t* in, uint8_t* out, size_t n, const uint8_t* tables) {
+  for (size_t i = 0; i < n; ++i, in += 3, out += 3) {
+    for (size_t j = 0; j < 3; ++j) out[j] = tables[256 * j + in[j]];
+  }
+}
+
+void color_chain(const uint8_t* in, uint8_t* out, size_t n, int32_t c, const ColorStep* steps, size_t count) {
+  HWY_DYNAMIC_DISPATCH(Chain)(in, out, n, c, steps, count);
+}
+uint64_t gray_sum(const uint8_t* in, size_t n, int32_t c, const ColorStep* steps, size_t count) {
+  return HWY_DYNAMIC_DISPATCH(GraySum)(in, n, c, steps, count);
+}
+void apply_table(const uint8_t* in, uint8_t* out, size_t n, const uint8_t* table) {
+  HWY_DYNAMIC_DISPATCH(Table)(in, out, n, table);
+}
+void apply_tables3(const uint8_t* in, uint8_t* out, size_t n, const uint8_t* tables) {
+  HWY_DYNAMIC_DISPATCH(Tables3)(in, out, n, tables);
+}
+
+}  // namespace ballast::detail
+#endif

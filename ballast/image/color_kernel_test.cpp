@@ -1,0 +1,141 @@
+#include <ballast/image/color_kernel.h>
+
+#include <gtest/gtest.h>
+
+#include <array>
+#include <vector>
+
+#include <ballast/base/cpu.h>
+#include <ballast/base/key.h>
+#include <ballast/image/filter_kernel.h>
+#include <ballast/image/warp_kernel.h>
+
+namespace ballast::detail {
+namespace {
+
+template <class Body>
+void on_every_target(Body&& body) {
+  for (const std::string& target : simd_targets()) {
+    SCOPED_TRACE(target);
+    force_simd_target(target);
+    body();
+  }
+  force_simd_target("");
+}
+
+std::vector<uint8_t> noise(size_t n, uint64_t seed) {
+  std::vector<uint8_t> out(n);
+  for (size_t i = 0; i < n; ++i) out[i] = static_cast<uint8_t>(bits16(Key(seed), i));
+  return out;
+}
+
+ColorStep step(ColorStep::Kind kind, double f, float level = 0) {
+  return {kind, static_cast<float>(f), static_cast<float>(1 - f), level};
+}
+
+TEST(ColorKernel, ChainsEqualTheReferenceForEveryLengthAndLeaveWhatLiesBehind) {
+  using Kind = ColorStep::Kind;
+  const std::vector<std::vector<ColorStep>> chains = {
+      {step(Kind::brightness, 1.37)},
+      {step(Kind::contrast, 0.61, 117.25F)},
+      {step(Kind::saturation, 1.9)},
+      {step(Kind::hue, 0.13)},
+      {step(Kind::hue, -0.5)},
+      {step(Kind::grayscale, 0)},
+      {step(Kind::hue, 0.31), step(Kind::brightness, 0.8), step(Kind::contrast, 1.4, 90.5F), step(Kind::saturation, 0.3)}};
+  on_every_target([&] {
+    for (const int32_t c : {3, 4}) {
+      for (size_t n = 0; n <= 67; ++n) {
+        for (const size_t offset : {0U, 1U, 3U}) {
+          const size_t bytes = n * static_cast<size_t>(c);
+          const auto in = noise(bytes + offset, n);
+          for (const auto& chain : chains) {
+            std::vector<uint8_t> want(bytes + 8, 0xAB), got(bytes + 8, 0xAB);
+            color_chain_reference(in.data() + offset, want.data(), n, c, chain.data(), chain.size());
+            color_chain(in.data() + offset, got.data(), n, c, chain.data(), chain.size());
+            ASSERT_EQ(got, want) << n << " pixels of " << c;
+            ASSERT_EQ(gray_sum(in.data() + offset, n, c, chain.data(), chain.size()),
+                      gray_sum_reference(in.data() + offset, n, c, chain.data(), chain.size()));
+          }
+        }
+      }
+    }
+  });
+}
+
+TEST(ColorKernel, EveryColourTurnsItsHueAsTheReference) {
+  // A coarse lattice of all colours, which holds every tie of maximum and minimum.
+  std::vector<uint8_t> in;
+  for (int r = 0; r < 256; r += 15) {
+    for (int g = 0; g < 256; g += 15) {
+      for (int b = 0; b < 256; b += 15) {
+        for (const int v : {r, g, b}) in.push_back(static_cast<uint8_t>(v));
+      }
+    }
+  }
+  on_every_target([&] {
+    for (const double f : {-0.5, -1.0 / 6, 0.0, 0.02, 1.0 / 3, 0.5}) {
+      const ColorStep s = step(ColorStep::Kind::hue, f);
+      std::vector<uint8_t> want(in.size()), got(in.size());
+      color_chain_reference(in.data(), want.data(), in.size() / 3, 3, &s, 1);
+      color_chain(in.data(), got.data(), in.size() / 3, 3, &s, 1);
+      ASSERT_EQ(got, want) << f;
+    }
+  });
+}
+
+TEST(ColorKernel, TablesEqualTheReference) {
+  const auto tables = noise(768, 5);
+  on_every_target([&] {
+    for (size_t n = 0; n <= 261; ++n) {
+      const auto in = noise(3 * n + 1, n + 7);
+      std::vector<uint8_t> want(3 * n + 8, 0xAB), got(3 * n + 8, 0xAB);
+      apply_table_reference(in.data() + 1, want.data(), 3 * n, tables.data());
+      apply_table(in.data() + 1, got.data(), 3 * n, tables.data());
+      ASSERT_EQ(got, want);
+      apply_tables3_reference(in.data() + 1, want.data(), n, tables.data());
+      apply_tables3(in.data() + 1, got.data(), n, tables.data());
+      ASSERT_EQ(got, want);
+    }
+  });
+}
+
+TEST(FilterKernel, RowsEqualTheReference) {
+  on_every_target([&] {
+    for (size_t n = 0; n <= 67; ++n) {
+      const auto a = noise(n + 64, 1), b = noise(n + 64, 2), c = noise(n + 64, 3);
+      std::vector<uint8_t> want(n + 8, 0xAB), got(n + 8, 0xAB);
+      sharpen_row_reference(a.data() + 8, b.data() + 8, c.data() + 8, 3, n, 1.7F, -0.7F, want.data());
+      sharpen_row(a.data() + 8, b.data() + 8, c.data() + 8, 3, n, 1.7F, -0.7F, got.data());
+      ASSERT_EQ(got, want);
+      const float w[5] = {0.1F, 0.2F, 0.4F, 0.2F, 0.1F};
+      std::vector<float> f(n + 1, -1), g(n + 1, -1);
+      blur_columns_reference(a.data(), n, 3, w, 5, f.data());
+      blur_columns(a.data(), n, 3, w, 5, g.data());
+      ASSERT_EQ(f, g);
+      const float* rows[5] = {f.data(), g.data(), f.data(), g.data(), f.data()};
+      blur_rows_reference(rows, w, 5, n, want.data());
+      blur_rows(rows, w, 5, n, got.data());
+      ASSERT_EQ(got, want);
+    }
+  });
+}
+
+TEST(WarpKernel, SpansEqualTheReference) {
+  const int32_t h = 40, w = 50;
+  on_every_target([&] {
+    for (const int32_t c : {1, 3, 4}) {
+      const auto in = noise(static_cast<size_t>(h * w * c) + 64, static_cast<uint64_t>(c));
+      for (int32_t n = 0; n <= 30; ++n) {
+        const WarpRow row{0.9, 3.3, 0.31, 5.8};
+        std::vector<uint8_t> want(static_cast<size_t>(n * c) + 8, 0xAB), got = want;
+        warp_span_reference(in.data(), w * c, c, row, 2, 1, 5, n, want.data());
+        warp_span(in.data(), w * c, c, row, 2, 1, 5, n, got.data());
+        ASSERT_EQ(got, want) << c << " " << n;
+      }
+    }
+  });
+}
+
+}  // namespace
+}  // namespace ballast::detail

@@ -1,0 +1,139 @@
+#include <ballast/image/filter_kernel.h>
+
+#include <algorithm>
+#include <cmath>
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "ballast/image/filter_kernel.cpp"
+#include <hwy/foreach_target.h>
+#include <hwy/highway.h>
+
+HWY_BEFORE_NAMESPACE();
+namespace ballast::detail {
+namespace HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+#if HWY_TARGET == HWY_SCALAR
+void Sharpen(const uint8_t* a, const uint8_t* r, const uint8_t* b, ptrdiff_t step, size_t n, float f, float g,
+             uint8_t* out) {
+  sharpen_row_reference(a, r, b, step, n, f, g, out);
+}
+void Columns(const uint8_t* in, size_t n, size_t step, const float* w, size_t taps, float* out) {
+  blur_columns_reference(in, n, step, w, taps, out);
+}
+void Rows(const float* const* rows, const float* w, size_t taps, size_t n, uint8_t* out) {
+  blur_rows_reference(rows, w, taps, n, out);
+}
+#else
+
+using DF = hn::ScalableTag<float>;
+using DI = hn::Rebind<int32_t, DF>;
+using D8 = hn::Rebind<uint8_t, DF>;
+
+HWY_INLINE hn::Vec<DI> Whole(const uint8_t* p) { return hn::PromoteTo(DI(), hn::LoadU(D8(), p)); }
+
+void Sharpen(const uint8_t* a, const uint8_t* r, const uint8_t* b, ptrdiff_t step, size_t n, float f, float g,
+             uint8_t* out) {
+  const DF df;
+  const DI di;
+  const size_t lanes = hn::Lanes(df);
+  size_t i = 0;
+  for (; i + lanes <= n; i += lanes) {
+    const auto x = Whole(r + i);
+    auto s = hn::Add(hn::ShiftLeft<2>(x), x);
+    for (const uint8_t* p : {a + i, b + i}) s = hn::Add(s, hn::Add(Whole(p), hn::Add(Whole(p - step), Whole(p + step))));
+    s = hn::Add(s, hn::Add(Whole(r + i - step), Whole(r + i + step)));
+    // (2 s + 13) / 26 by a reciprocal: exact below 2^13 * 26.
+    const auto smooth = hn::ShiftRight<18>(hn::Mul(hn::Add(hn::Add(s, s), hn::Set(di, 13)), hn::Set(di, 10083)));
+    const auto v = hn::Add(hn::Mul(hn::ConvertTo(df, x), hn::Set(df, f)),
+                           hn::Mul(hn::ConvertTo(df, smooth), hn::Set(df, g)));
+    const auto clamped = hn::Min(hn::Max(v, hn::Zero(df)), hn::Set(df, 255.0F));
+    hn::StoreU(hn::DemoteTo(D8(), hn::ConvertTo(di, clamped)), D8(), out + i);
+  }
+  sharpen_row_reference(a + i, r + i, b + i, step, n - i, f, g, out + i);
+}
+
+void Columns(const uint8_t* in, size_t n, size_t step, const float* w, size_t taps, float* out) {
+  const DF df;
+  const size_t lanes = hn::Lanes(df);
+  size_t i = 0;
+  for (; i + lanes <= n; i += lanes) {
+    auto sum = hn::Zero(df);
+    for (size_t k = 0; k < taps; ++k) {
+      sum = hn::Add(sum, hn::Mul(hn::ConvertTo(df, Whole(in + i + k * step)), hn::Set(df, w[k])));
+    }
+    hn::StoreU(sum, df, out + i);
+  }
+  blur_columns_reference(in + i, n - i, step, w, taps, out + i);
+}
+
+void Rows(const float* const* rows, const float* w, size_t taps, size_t n, uint8_t* out) {
+  const DF df;
+  const DI di;
+  const size_t lanes = hn::Lanes(df);
+  size_t i = 0;
+  for (; i + lanes <= n; i += lanes) {
+    auto sum = hn::Zero(df);
+    for (size_t k = 0; k < taps; ++k) sum = hn::Add(sum, hn::Mul(hn::LoadU(df, rows[k] + i), hn::Set(df, w[k])));
+    const auto clamped = hn::Min(hn::Max(sum, hn::Zero(df)), hn::Set(df, 255.0F));
+    hn::StoreU(hn::DemoteTo(D8(), hn::NearestInt(clamped)), D8(), out + i);
+  }
+  (void)di;
+  for (; i < n; ++i) {
+    float sum = 0;
+    for (size_t k = 0; k < taps; ++k) sum += rows[k][i] * w[k];
+    out[i] = static_cast<uint8_t>(std::nearbyint(std::clamp(sum, 0.0F, 255.0F)));
+  }
+}
+#endif
+
+}  // namespace HWY_NAMESPACE
+}  // namespace ballast::detail
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace ballast::detail {
+
+HWY_EXPORT(Sharpen);
+HWY_EXPORT(Columns);
+HWY_EXPORT(Rows);
+
+void sharpen_row_reference(const uint8_t* a, const uint8_t* r, const uint8_t* b, ptrdiff_t step, size_t n, float f,
+                           float g, uint8_t* out) {
+  for (size_t i = 0; i < n; ++i) {
+    int s = 5 * r[i] + (r + i)[-step] + (r + i)[step];
+    for (const uint8_t* p : {a + i, b + i}) s += p[-step] + p[0] + p[step];
+    const float v = static_cast<float>(r[i]) * f + static_cast<float>((2 * s + 13) / 26) * g;
+    out[i] = static_cast<uint8_t>(std::clamp(v, 0.0F, 255.0F));
+  }
+}
+
+void blur_columns_reference(const uint8_t* in, size_t n, size_t step, const float* w, size_t taps, float* out) {
+  for (size_t i = 0; i < n; ++i) {
+    float sum = 0;
+    for (size_t k = 0; k < taps; ++k) sum += static_cast<float>(in[i + k * step]) * w[k];
+    out[i] = sum;
+  }
+}
+
+void blur_rows_reference(const float* const* rows, const float* w, size_t taps, size_t n, uint8_t* out) {
+  for (size_t i = 0; i < n; ++i) {
+    float sum = 0;
+    for (size_t k = 0; k < taps; ++k) sum += rows[k][i] * w[k];
+    out[i] = static_cast<uint8_t>(std::nearbyint(std::clamp(sum, 0.0F, 255.0F)));
+  }
+}
+
+void sharpen_row(const uint8_t* a, const uint8_t* r, const uint8_t* b, ptrdiff_t step, size_t n, float f, float g,
+                 uint8_t* out) {
+  HWY_DYNAMIC_DISPATCH(Sharpen)(a, r, b, step, n, f, g, out);
+}
+void blur_columns(const uint8_t* in, size_t n, size_t step, const float* w, size_t taps, float* out) {
+  HWY_DYNAMIC_DISPATCH(Columns)(in, n, step, w, taps, out);
+}
+void blur_rows(const float* const* rows, const float* w, size_t taps, size_t n, uint8_t* out) {
+  HWY_DYNAMIC_DISPATCH(Rows)(rows, w, taps, n, out);
+}
+
+}  // namespace ballast::detail
+#endif
