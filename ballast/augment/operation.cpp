@@ -67,7 +67,8 @@ const std::vector<Operation>& operations() {
     std::sort(out.begin(), out.end(), [](const Operation& a, const Operation& b) { return a.number < b.number; });
     for (Operation& op : out) {
       for (size_t i = 0; i < op.args.size(); ++i) {
-        if (op.args[i].name == "p") op.p = static_cast<int>(i);
+        // photometric_distort's p belongs to its parts.
+        if (op.args[i].name == "p" && op.name != "photometric_distort") op.p = static_cast<int>(i);
       }
     }
     return out;

@@ -32,14 +32,14 @@ std::string exact_resize(const PresetFacts& f) {
 
 }  // namespace
 
-std::vector<std::string_view> preset_names() { return {"none", "light"}; }
+std::vector<std::string_view> preset_names() { return {"none", "light", "standard", "strong"}; }
 
 std::string train_preset(std::string_view name, const PresetFacts& facts) {
   check_facts(facts);
   if (name == "none") return eval_preset(facts);
-  if (name != "light") {
-    const auto names = preset_names();
-    fail("presets", "the preset must be one of none, light; got \"", name, "\"", did_you_mean(name, names));
+  const auto names = preset_names();
+  if (std::find(names.begin(), names.end(), name) == names.end()) {
+    fail("presets", "the preset must be one of none, light, standard, strong; got \"", name, "\"", did_you_mean(name, names));
   }
   std::string text;
   const std::string size = size_text(facts.height, facts.width);
@@ -55,7 +55,10 @@ std::string train_preset(std::string_view name, const PresetFacts& facts) {
   } else {
     text = "random_resized_crop(" + size + ")";
   }
-  if (facts.channels != 1) text += " | horizontal_flip";
+  if (facts.channels != 1 || facts.gray_flips) text += " | horizontal_flip";
+  if (name == "standard") text += " | color_jitter(brightness=0.4, contrast=0.4, saturation=0.4)";
+  if (name == "strong") text += " | rand-m9-mstd0.5-inc1";
+  if (name != "light") text += " | random_erasing(p=0.25)";
   return text;
 }
 

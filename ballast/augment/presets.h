@@ -14,16 +14,20 @@ struct PresetFacts {
   int32_t channels = 3;
   /// Typical size of the pictures in the data.
   int32_t source_height = 0, source_width = 0;
+  /// Gray pictures may be mirrored (clothes, not digits or letters). Colour pictures always are.
+  bool gray_flips = false;
 };
 
-/// Names of the presets: none, light.
+/// Names of the presets: none, light, standard, strong.
 std::vector<std::string_view> preset_names();
 
 /// Pipeline text for training.
 ///
-///   none    the steps of eval_preset
-///   light   pictures with sides up to 64: random_crop(size, padding=size/8, padding_mode=reflect), gray ones size/14;
-///           larger ones: random_resized_crop(size); then horizontal_flip, except for gray pictures (digits, letters)
+///   none      the steps of eval_preset
+///   light     pictures with sides up to 64: random_crop(size, padding=size/8, padding_mode=reflect), gray ones size/14;
+///             larger ones: random_resized_crop(size); then horizontal_flip, except for gray pictures (digits, letters)
+///   standard  light, then color_jitter(0.4, 0.4, 0.4) and random_erasing(0.25)
+///   strong    light, then rand-m9-mstd0.5-inc1 and random_erasing(0.25); the run mixes pictures too (mixup, cutmix)
 ///
 /// Errors: std::invalid_argument that names the presets, or if a size is < 1.
 std::string train_preset(std::string_view name, const PresetFacts& facts);

@@ -199,7 +199,7 @@ void describe(Visitor& visit, DataSection& o) {
 template <class Visitor>
 void describe(Visitor& visit, AugmentSection& o) {
   visit("preset", o.preset, {.help = "augmentation of the training pictures", .flags = "--augment",
-                             .choices = "none light"});
+                             .choices = "none light standard strong"});
   visit("train", o.train, {.help = "training pipeline in place of the preset's: \"random_crop(32,4) | horizontal_flip\"",
                            .flags = "--augment-train", .value_name = "PIPELINE"});
   visit("eval", o.eval, {.help = "pipeline for evaluation: \"resize(256) | center_crop(224)\"",

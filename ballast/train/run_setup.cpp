@@ -94,15 +94,14 @@ EarlyStoppingOptions stopping_options(const RunOptions& o, const std::string& mo
 void resolve_pipelines(RunSetup& setup, const Defaults& d) {
   RunOptions& o = setup.options;
   const DataSet& data = setup.data;
+  // Gray pictures may be digits or letters, which a mirror changes; clothes are not.
+  const bool clothes = data.channels == 1 && o.data.source == "fashion-mnist";
   const PresetFacts facts{.height = static_cast<int32_t>(d.height), .width = static_cast<int32_t>(d.width),
-                          .channels = data.channels, .source_height = data.height, .source_width = data.width};
-  std::string train = train_preset(o.augment.preset, facts);
+                          .channels = data.channels, .source_height = data.height, .source_width = data.width,
+                          .gray_flips = clothes};
+  const std::string train = train_preset(o.augment.preset, facts);
   std::string why = "preset " + o.augment.preset;
-  if (o.augment.preset == "light" && data.channels == 1 && o.data.source == "fashion-mnist") {
-    // Gray pictures may be digits or letters, which a mirror changes; clothes are not.
-    train += " | horizontal_flip";
-    why += ", with flips since clothes may face either way";
-  }
+  if (o.augment.preset != "none" && clothes) why += ", with flips since clothes may face either way";
   resolve(o, o.augment.train, "augment.train", train, why);
   resolve(o, o.augment.eval, "augment.eval", eval_preset(facts), "the model's input size");
   const Normalize normalize = named_normalize(o.augment.normalize, data);
