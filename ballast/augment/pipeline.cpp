@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <charconv>
 #include <cmath>
 
 #include <ballast/augment/execute.h>
@@ -168,7 +169,7 @@ void Pipeline::run_image(ImageView image, Key sample_key, BatchSlot& slot, int64
 }
 
 Image Pipeline::preview(std::span<const std::byte> file, Key sample_key, int32_t channels,
-                        std::vector<std::string>* notes) const {
+                        std::vector<DrawNote>* notes) const {
   check(channels == 1 || channels == 3, "pipeline", "channels must be 1 or 3, got ", channels);
   Scratch scratch;
   Scratch::Impl& s = scratch.impl();
@@ -179,7 +180,7 @@ Image Pipeline::preview(std::span<const std::byte> file, Key sample_key, int32_t
   return out;
 }
 
-Image Pipeline::preview(ImageView image, Key sample_key, int32_t channels, std::vector<std::string>* notes) const {
+Image Pipeline::preview(ImageView image, Key sample_key, int32_t channels, std::vector<DrawNote>* notes) const {
   check(channels == 1 || channels == 3, "pipeline", "channels must be 1 or 3, got ", channels);
   Scratch scratch;
   Scratch::Impl& s = scratch.impl();
@@ -187,6 +188,23 @@ Image Pipeline::preview(ImageView image, Key sample_key, int32_t channels, std::
   detail::draw_plan(impl_->steps, source.h, source.w, sample_key, impl_->facts, s.plan, notes);
   Image out;
   detail::run_to_preview(s.plan, {source, 0, 0}, impl_->scale.data(), impl_->shift.data(), out, s);
+  return out;
+}
+
+std::vector<DrawNote> Pipeline::draw(int32_t h, int32_t w, Key sample_key) const {
+  std::vector<DrawNote> notes;
+  detail::Plan plan;
+  detail::draw_plan(impl_->steps, h, w, sample_key, impl_->facts, plan, &notes);
+  return notes;
+}
+
+std::string DrawNote::text() const {
+  std::string out = name;
+  for (const double v : values) {
+    char buffer[32];
+    const auto end = std::to_chars(buffer, buffer + sizeof buffer, v, std::chars_format::general, 3).ptr;
+    out += " " + std::string(buffer, end);
+  }
   return out;
 }
 

@@ -25,6 +25,14 @@ struct Normalize {
 /// ImageNet's: mean 0.485 0.456 0.406, std 0.229 0.224 0.225.
 Normalize imagenet_normalize();
 
+/// What a step drew: "rotate -12.3", "erase 40 31 60 52".
+struct DrawNote {
+  std::string name;
+  std::vector<double> values;
+  /// Values with three significant digits.
+  std::string text() const;
+};
+
 enum class Semantics : uint8_t { fused, sequential };
 
 /// Buffers, decoder state and weight tables of one thread. Grows to the largest need, then stays.
@@ -101,8 +109,11 @@ class Pipeline {
   /// The 8-bit picture that run_encoded normalizes, as `channels` (1 or 3) channels: for previews and reports.
   /// Erased parts show the values they have after normalization. `notes`: what each step drew, in words.
   Image preview(std::span<const std::byte> file, Key sample_key, int32_t channels = 3,
-                std::vector<std::string>* notes = nullptr) const;
-  Image preview(ImageView image, Key sample_key, int32_t channels = 3, std::vector<std::string>* notes = nullptr) const;
+                std::vector<DrawNote>* notes = nullptr) const;
+  Image preview(ImageView image, Key sample_key, int32_t channels = 3, std::vector<DrawNote>* notes = nullptr) const;
+
+  /// What the steps draw for a picture of h x w, without one.
+  std::vector<DrawNote> draw(int32_t h, int32_t w, Key sample_key) const;
 
   struct Impl;
 

@@ -1,7 +1,6 @@
 #include <ballast/augment/plan.h>
 
 #include <algorithm>
-#include <charconv>
 #include <cmath>
 
 #include <ballast/base/check.h>
@@ -70,7 +69,7 @@ void Plan::clear() {
   fields.clear();
 }
 
-Planner::Planner(int32_t h, int32_t w, const DrawFacts& facts, Plan& plan, std::vector<std::string>* notes)
+Planner::Planner(int32_t h, int32_t w, const DrawFacts& facts, Plan& plan, std::vector<DrawNote>* notes)
     : plan_(plan), facts_(facts), notes_(notes), h_(h), w_(w) {
   plan_.clear();
 }
@@ -298,19 +297,12 @@ void Planner::finish() {
   plan_.w = w_;
 }
 
-void Planner::note(std::string_view name, std::initializer_list<double> values, std::string_view unit) {
-  if (notes_ == nullptr) return;
-  std::string text(name);
-  for (const double v : values) {
-    char buffer[32];
-    const auto end = std::to_chars(buffer, buffer + sizeof buffer, v, std::chars_format::general, 3).ptr;
-    text += " " + std::string(buffer, end);
-  }
-  notes_->push_back(text + std::string(unit));
+void Planner::note(std::string_view name, std::initializer_list<double> values) {
+  if (notes_ != nullptr) notes_->push_back({std::string(name), values});
 }
 
 void draw_plan(const std::vector<Step>& steps, int32_t h, int32_t w, Key key, const DrawFacts& facts, Plan& plan,
-               std::vector<std::string>* notes) {
+               std::vector<DrawNote>* notes) {
   Planner planner(h, w, facts, plan, notes);
   planner.run(steps, key);
   planner.finish();

@@ -133,7 +133,7 @@ struct DrawFacts {
 /// becomes one resampling.
 class Planner {
  public:
-  Planner(int32_t h, int32_t w, const DrawFacts& facts, Plan& plan, std::vector<std::string>* notes = nullptr);
+  Planner(int32_t h, int32_t w, const DrawFacts& facts, Plan& plan, std::vector<DrawNote>* notes = nullptr);
 
   int32_t h() const { return h_; }
   int32_t w() const { return w_; }
@@ -161,8 +161,7 @@ class Planner {
   /// The key of the sample, from which children of combinators derive theirs.
   Key sample_key() const { return key_; }
   void run(const std::vector<Step>& steps, Key sample_key);
-  void note(std::string_view name, std::initializer_list<double> values = {}, std::string_view unit = {});
-  bool noting() const { return notes_ != nullptr; }
+  void note(std::string_view name, std::initializer_list<double> values = {});
   /// Ends the plan.
   void finish();
 
@@ -175,7 +174,7 @@ class Planner {
 
   Plan& plan_;
   const DrawFacts& facts_;
-  std::vector<std::string>* notes_;
+  std::vector<DrawNote>* notes_;
   int32_t h_, w_;
   Key key_;
   size_t pending_ = 0;  // geometry not lowered yet begins here
@@ -184,6 +183,6 @@ class Planner {
 
 /// Draws every step's parameters for a picture of h x w from `key`.
 void draw_plan(const std::vector<Step>& steps, int32_t h, int32_t w, Key key, const DrawFacts& facts, Plan& plan,
-               std::vector<std::string>* notes = nullptr);
+               std::vector<DrawNote>* notes = nullptr);
 
 }  // namespace ballast::detail

@@ -93,10 +93,10 @@ class ListCommand : public Command {
   }
 
   static int augment(const Session& session) {
-    Table table({{"operation", Align::left}, {"short", Align::left}, {"arguments", Align::left}, {"about", Align::left}});
+    Table table({{"operation", Align::left}, {"short", Align::left}, {"kind", Align::left}, {"about", Align::left}});
     ordered_json all = ordered_json::array();
     for (const AugmentEntry& row : augment_catalog()) {
-      table.row({std::string(row.name), std::string(row.alias), std::string(row.arguments), std::string(row.summary)});
+      table.row({std::string(row.name), std::string(row.alias), std::string(to_string(row.group)), std::string(row.summary)});
       all.push_back({{"name", row.name}, {"alias", row.alias}, {"arguments", row.arguments}, {"random", row.random},
                      {"summary", row.summary}});
     }

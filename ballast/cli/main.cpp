@@ -1,5 +1,6 @@
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
@@ -23,7 +24,8 @@ bool wants_color(const std::string& choice, int fd) {
 /// The command named by the first one or two words; those are removed.
 std::unique_ptr<Command> take_command(std::vector<std::string>& words) {
   const std::string first = words[0];
-  std::vector<std::string> names;
+  std::vector<std::string> names, seconds;
+  const CommandEntry* only = nullptr;
   for (const CommandEntry& entry : command_catalog()) {
     const size_t blank = entry.name.find(' ');
     if (blank == std::string_view::npos) {
@@ -34,22 +36,31 @@ std::unique_ptr<Command> take_command(std::vector<std::string>& words) {
       names.emplace_back(entry.name);
       continue;
     }
-    names.emplace_back(entry.name.substr(0, blank));
-    if (first != entry.name.substr(0, blank)) {
+    const std::string group(entry.name.substr(0, blank));
+    if (std::find(names.begin(), names.end(), group) == names.end()) names.push_back(group);
+    if (first != group) {
       continue;
-    }
-    if (words.size() > 1 && (words[1] == "--help" || words[1] == "-h")) {
-      words.erase(words.begin());
-      return entry.make();
     }
     const std::string second(entry.name.substr(blank + 1));
     if (words.size() > 1 && words[1] == second) {
       words.erase(words.begin(), words.begin() + 2);
       return entry.make();
     }
-    usage_error(words.size() < 2 ? first + " needs a command: ballast " + std::string(entry.name)
-                                 : "unknown command \"" + first + " " + words[1] + "\"; did you mean \"" +
-                        std::string(entry.name) + "\"?");
+    seconds.push_back(second);
+    only = &entry;
+  }
+  if (!seconds.empty()) {
+    const bool help = words.size() > 1 && (words[1] == "--help" || words[1] == "-h");
+    if (help && seconds.size() == 1) {
+      words.erase(words.begin());
+      return only->make();
+    }
+    std::string all;
+    for (const std::string& second : seconds) all += (all.empty() ? "" : ", ") + second;
+    usage_error(words.size() < 2 || help ? first + " needs a command: " + all + " (ballast " + first + " " + seconds[0] + " --help)"
+                                         : "unknown command \"" + first + " " + words[1] + "\"" +
+                        (seconds.size() == 1 ? "; did you mean \"" + first + " " + seconds[0] + "\"?"
+                                             : "; " + first + " has " + all));
   }
   if (first.starts_with("-")) {
     usage_error("unknown flag " + first + did_you_mean(first, std::vector<std::string>{"--help", "--version"}) +
@@ -117,7 +128,13 @@ const std::vector<CommandEntry>& command_catalog() {
       {"train", make_train_command},     {"eval", make_eval_command},           {"predict", make_predict_command},
       {"list", make_list_command},       {"inspect", make_inspect_command},     {"convert", make_convert_command},
       {"compare", make_compare_command}, {"probe", make_probe_command},         {"data check", make_data_check_command},
-      {"pack", make_pack_command},         {"drop preview", make_drop_preview_command},
+      {"pack", make_pack_command},
+      {"augment list", make_augment_list_command},
+      {"augment explain", make_augment_explain_command},
+      {"augment preview", make_augment_preview_command},
+      {"augment show", make_augment_show_command},
+      {"augment bench", make_augment_bench_command},
+      {"drop preview", make_drop_preview_command},
       {"report", make_report_command},   {"config", make_config_command},       {"bench", make_bench_command},
       {"doctor", make_doctor_command},   {"completion", make_completion_command}, {"version", make_version_command},
   };

@@ -1,0 +1,255 @@
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+#include <map>
+
+#include <ballast/augment/pipeline.h>
+#include <ballast/augment/presets.h>
+#include <ballast/base/check.h>
+#include <ballast/data/data_set.h>
+#include <ballast/data/read_file.h>
+#include <ballast/image/decode.h>
+#include <ballast/image/encode.h>
+#include <ballast/io/file.h>
+#include <ballast/report/page_parts.h>
+#include <ballast/report/svg_chart.h>
+#include <ballast/report/table.h>
+
+#include "command.h"
+#include "sheet.h"
+
+namespace ballast::cli {
+
+using nlohmann::ordered_json;
+namespace fs = std::filesystem;
+
+namespace {
+
+struct PreviewFlags {
+  std::string pipeline;
+  std::string preset = "standard";
+  int64_t n = 6;
+  int64_t draws = 7;
+  int64_t size = 128;
+  uint64_t seed = 0;
+  std::string out = "augment.html";
+};
+template <class Visitor>
+void describe(Visitor& visit, PreviewFlags& o) {
+  visit("pipeline", o.pipeline, {.help = "what to show; without it the preset", .flags = "--pipeline", .value_name = "PIPELINE"});
+  visit("preset", o.preset, {.help = "the pipeline of --augment", .flags = "--augment", .choices = "none light standard strong"});
+  visit("n", o.n, {.help = "pictures, evenly spread over the data", .flags = "--n", .range = between(1, 100)});
+  visit("draws", o.draws, {.help = "draws of each", .flags = "--draws", .range = between(1, 100)});
+  visit("size", o.size, {.help = "side of a picture on the sheet, and of a preset's result", .flags = "--size", .range = between(16, 1024)});
+  visit("seed", o.seed, {.help = "decides the draws", .flags = "--seed"});
+  visit("out", o.out, {.help = "the sheet", .flags = "--out", .value_name = "FILE.png|FILE.html"});
+}
+
+struct Shown {
+  std::string name;
+  Image image;
+};
+
+bool is_picture(const fs::path& path) {
+  std::string e = path.extension().string();
+  std::transform(e.begin(), e.end(), e.begin(), [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; });
+  return e == ".jpg" || e == ".jpeg" || e == ".png" || e == ".webp";
+}
+
+/// n of `count` things, evenly spread.
+std::vector<size_t> spread(size_t count, int64_t n) {
+  std::vector<size_t> out;
+  const auto wanted = std::min(count, static_cast<size_t>(n));
+  for (size_t i = 0; i < wanted; ++i) out.push_back(i * count / wanted);
+  return out;
+}
+
+class AugmentPreviewCommand : public Command {
+ public:
+  AugmentPreviewCommand() { own_.add("preview", flags_); }
+  CommandText text() const override {
+    return {
+        .name = "augment preview",
+        .summary = "a contact sheet of what a pipeline does to your pictures",
+        .operands = "DATA",
+        .about = "A row for each picture: the original, then draws, each with the parameters that it drew. DATA is a folder "
+                 "with pictures anywhere below it, one picture, or other data that train takes. A .png shows the sheet; a "
+                 ".html has in addition a histogram of every parameter over 1,000 draws and the share of time that steps "
+                 "are skipped. Erased parts have the colour that they have for the model, the mean.",
+        .examples =
+            {
+                {"the preset standard", "ballast augment preview photos/"},
+                {"a pipeline of your own", "ballast augment preview photos/ --pipeline \"rrc(128) | rotate(15) | hue(0.1)\" --out sheet.png"},
+            },
+    };
+  }
+  std::pair<size_t, size_t> operands() const override { return {1, 1}; }
+
+  int run(const Session& session, const Arguments& arguments) override {
+    const fs::path out = flags_.out;
+    const bool page = out.extension() == ".html";
+    if (!page && out.extension() != ".png") usage_error("augment preview: --out must end in .png or .html, got " + flags_.out);
+    normalize_ = imagenet_normalize();
+    const std::vector<Shown> pictures = load(session, arguments.operands[0]);
+    check<DataError>(!pictures.empty(), "augment", arguments.operands[0], " holds no picture that can be read");
+    const Image& first = pictures.front().image;
+    std::string text = flags_.pipeline;
+    if (text.empty()) {
+      const auto side = static_cast<int32_t>(std::min<int64_t>(flags_.size, std::max(first.h(), first.w())));
+      text = train_preset(flags_.preset, {.height = side, .width = side, .channels = channels_, .source_height = first.h(),
+                                          .source_width = first.w()});
+    }
+    Pipeline pipeline = Pipeline::parse(text);
+    pipeline.set_normalize(normalize_);
+    std::vector<std::vector<SheetCell>> rows;
+    ordered_json drawn = ordered_json::array();
+    for (size_t i = 0; i < pictures.size(); ++i) {
+      auto& row = rows.emplace_back();
+      row.push_back({copy_image(pictures[i].image), {pictures[i].name, size_text(pictures[i].image)}});
+      for (int64_t d = 0; d < flags_.draws; ++d) {
+        std::vector<DrawNote> notes;
+        const Key key = Key(flags_.seed).fold_in("augment").fold_in(static_cast<uint64_t>(d)).fold_in(i);
+        SheetCell cell{pipeline.preview(pictures[i].image, key, 3, &notes), {}};
+        ordered_json one = ordered_json::array();
+        for (const DrawNote& note : notes) {
+          cell.lines.push_back(note.text());
+          one.push_back({{"step", note.name}, {"values", note.values}});
+        }
+        drawn.push_back({{"picture", pictures[i].name}, {"draw", d}, {"steps", one}});
+        row.push_back(std::move(cell));
+      }
+    }
+    if (page) {
+      const std::string html = page_of(pipeline, pictures, rows);
+      write_file_atomic(out, std::as_bytes(std::span(html.data(), html.size())));
+    } else {
+      write_file_atomic(out, encode_png(contact_sheet(rows, static_cast<int32_t>(flags_.size))));
+    }
+    session.print(out.string() + ": " + std::to_string(pictures.size()) + " pictures, " + std::to_string(flags_.draws) +
+                  " draws each of\n  " + pipeline.text() + "\n");
+    session.document({{"out", out.string()}, {"pipeline", pipeline.text()}, {"drawn", drawn}});
+    return kDone;
+  }
+
+ private:
+  static std::string size_text(const Image& image) { return std::to_string(image.w()) + " x " + std::to_string(image.h()); }
+
+  std::vector<Shown> load(const Session& session, const std::string& where) {
+    std::vector<Shown> out;
+    std::vector<fs::path> files;
+    std::error_code error;
+    if (fs::is_directory(where, error)) {
+      for (fs::recursive_directory_iterator it(where, error), end; it != end; it.increment(error)) {
+        if (error) break;
+        if (it->is_regular_file(error) && is_picture(it->path())) files.push_back(it->path());
+      }
+      std::sort(files.begin(), files.end());
+    } else if (is_picture(where)) {
+      files.push_back(where);
+    }
+    if (!files.empty()) {
+      for (const size_t i : spread(files.size(), flags_.n)) {
+        try {
+          const auto bytes = read_whole_file(files[i].string(), "augment");
+          out.push_back({files[i].filename().string(), decode(bytes, {.channels = 3})});
+        } catch (const DataError& e) {
+          session.warn(files[i].string() + ": " + e.what());
+        }
+      }
+      return out;
+    }
+    DataOptions options;
+    options.source = where;
+    const DataSet data = open_data(options, Key(0));
+    normalize_ = data.normalize;
+    channels_ = data.channels;
+    const RoleView& train = data.role(Role::train);
+    std::vector<std::byte> buffer;
+    for (const size_t i : spread(static_cast<size_t>(train.size()), flags_.n)) {
+      const auto id = static_cast<int64_t>(train.id(static_cast<int64_t>(i)));
+      const Stored stored = data.source->read(id, buffer);
+      Image image = stored.encoded() ? decode(stored.file, {.channels = 3}) : Pipeline().preview(stored.pixels, Key(0));
+      out.push_back({data.source->name(id), std::move(image)});
+    }
+    return out;
+  }
+
+  std::string page_of(const Pipeline& pipeline, const std::vector<Shown>& pictures,
+                      const std::vector<std::vector<SheetCell>>& rows) const {
+    Html h;
+    h.open("section", {{"id", "sheet"}}).element("h2", "Pictures");
+    h.open("div", {{"class", "scroll"}}).open("table", {{"class", "sheet"}});
+    for (const auto& row : rows) {
+      h.open("tr");
+      for (const SheetCell& cell : row) {
+        const Image small = fitted(cell.image, static_cast<int32_t>(flags_.size));
+        const auto png = encode_png(small);
+        h.open("td", {{"style", "vertical-align: top; padding: 0.3rem; font-size: 0.75rem"}});
+        h.single("img", {{"src", "data:image/png;base64," + base64({reinterpret_cast<const char*>(png.data()), png.size()})},
+                         {"width", std::to_string(small.w())}, {"height", std::to_string(small.h())},
+                         {"alt", cell.lines.empty() ? "as it is" : cell.lines.front()}});
+        for (const std::string& line : cell.lines) h.element("div", line);
+        h.close();
+      }
+      h.close();
+    }
+    h.close().close().close();
+    histograms(h, pipeline, pictures.front().image);
+    return framed_page({.kind = "ballast augment preview", .tab = "augmentation", .title = "What the pipeline does",
+                        .lead = pipeline.text(), .entries = {{"sheet", "Pictures"}, {"drawn", "What was drawn"}}}, h);
+  }
+
+  /// Histograms of every value of every step over many draws for a picture of this size.
+  void histograms(Html& h, const Pipeline& pipeline, const Image& image) const {
+    constexpr uint64_t kDraws = 1000;
+    constexpr size_t kBins = 20;
+    std::map<std::string, std::vector<std::vector<double>>> values;
+    std::map<std::string, uint64_t> counts;
+    for (uint64_t i = 0; i < kDraws; ++i) {
+      std::map<std::string, bool> seen;
+      for (const DrawNote& note : pipeline.draw(image.h(), image.w(), Key(flags_.seed).fold_in("histogram").fold_in(i))) {
+        auto& lists = values[note.name];
+        lists.resize(std::max(lists.size(), note.values.size()));
+        for (size_t k = 0; k < note.values.size(); ++k) lists[k].push_back(note.values[k]);
+        if (!seen[note.name]) ++counts[note.name];
+        seen[note.name] = true;
+      }
+    }
+    h.open("section", {{"id", "drawn"}}).element("h2", "What was drawn");
+    h.element("p", "1,000 draws for a picture of " + size_text(image) + ".");
+    std::vector<BarRow> shares;
+    for (const auto& [name, count] : counts) {
+      const double share = static_cast<double>(count) / kDraws;
+      shares.push_back({name, share, format_fixed(100 * share, 1) + " %"});
+    }
+    h.add(bar_chart("How often a step was applied", shares, 1));
+    for (const auto& [name, lists] : values) {
+      for (size_t k = 0; k < lists.size(); ++k) {
+        const auto [low, high] = std::minmax_element(lists[k].begin(), lists[k].end());
+        if (*low == *high) continue;
+        std::vector<uint64_t> bins(kBins, 0);
+        for (const double v : lists[k]) {
+          ++bins[std::min(kBins - 1, static_cast<size_t>((v - *low) / (*high - *low) * kBins))];
+        }
+        std::vector<BarRow> bars;
+        for (size_t b = 0; b < kBins; ++b) {
+          const double from = *low + (*high - *low) * static_cast<double>(b) / kBins;
+          bars.push_back({format_significant(from, 3), static_cast<double>(bins[b]), std::to_string(bins[b])});
+        }
+        const std::string which = lists.size() > 1 ? ", value " + std::to_string(k + 1) : "";
+        h.add(bar_chart(name + which, bars));
+      }
+    }
+    h.close();
+  }
+
+  PreviewFlags flags_;
+  Normalize normalize_;
+  int32_t channels_ = 3;
+};
+
+}  // namespace
+
+std::unique_ptr<Command> make_augment_preview_command() { return std::make_unique<AugmentPreviewCommand>(); }
+
+}  // namespace ballast::cli
