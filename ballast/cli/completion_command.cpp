@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <map>
 
 #include <ballast/base/check.h>
 #include <ballast/init/catalog.h>
@@ -56,10 +57,14 @@ std::string value_cases(const OptionTable& table) {
 
 std::string bash_script() {
   std::string names, cases;
+  std::map<std::string, std::string> seconds;
   for (const CommandEntry& entry : command_catalog()) {
     const std::unique_ptr<Command> command = entry.make();
-    const std::string first(entry.name.substr(0, entry.name.find(' ')));
-    names += (names.empty() ? "" : " ") + first;
+    const size_t blank = entry.name.find(' ');
+    const std::string first(entry.name.substr(0, blank));
+    std::string& second = seconds[first];
+    if (second.empty()) names += (names.empty() ? "" : " ") + first;
+    second += " " + (blank == std::string_view::npos ? "" : std::string(entry.name.substr(blank + 1)));
     std::vector<std::string> flags;
     for (const std::string& flag : all_flags(*command)) {
       // The keys as flags would bury the short spellings.
@@ -72,18 +77,20 @@ std::string bash_script() {
       values += value_cases(*command->sections());
     }
     std::string words;
-    if (first == "data") {
-      words = "check";
-    } else if (first == "config") {
+    if (first == "config") {
       words = "render explain schema diff";
     } else if (first == "list") {
       words = "models augment init norm runs";
     } else if (first == "completion") {
       words = "bash";
     }
-    cases += "    " + first + ")\n      case \"$prev\" in\n" + values +
+    const std::string pattern = blank == std::string_view::npos ? first + " " : std::string(entry.name);
+    cases += "    \"" + pattern + "\"*)\n      case \"$prev\" in\n" + values +
         "      --color) COMPREPLY=($(compgen -W \"auto never\" -- \"$cur\")); return ;;\n      esac\n      flags=\"" + joined(flags) +
         "\" words=\"" + words + "\" ;;\n";
+  }
+  for (const auto& [first, words] : seconds) {
+    if (words != " ") cases += "    \"" + first + " \"*) words=\"" + words.substr(1) + "\" ;;\n";
   }
   return "# bash completion of ballast: eval \"$(ballast completion bash)\"\n"
          "_ballast() {\n"
@@ -95,7 +102,7 @@ std::string bash_script() {
       " --help --version\" -- \"$cur\"))\n"
       "    return\n"
       "  fi\n"
-      "  case \"${COMP_WORDS[1]}\" in\n" +
+      "  case \"${COMP_WORDS[1]} ${COMP_WORDS[2]}\" in\n" +
       cases +
       "    *) return ;;\n"
       "  esac\n"

@@ -141,6 +141,16 @@ std::string program_help() {
   return out + std::string(kExitCodes);
 }
 
+std::string group_help(std::string_view first) {
+  Table table({{"", Table::Align::left}, {"", Table::Align::left}});
+  for (const CommandEntry& entry : command_catalog()) {
+    if (entry.name.starts_with(std::string(first) + " ")) {
+      table.row({"  ballast " + std::string(entry.name), std::string(entry.make()->text().summary)});
+    }
+  }
+  return table.rows() < 2 ? "" : table.text({.titles = false}) + "\nTheir flags: ballast " + std::string(first) + " COMMAND --help\n";
+}
+
 std::string command_help(Command& command, const std::string& section) {
   const CommandText text = command.text();
   CommonFlags common_flags;

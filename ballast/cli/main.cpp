@@ -57,9 +57,13 @@ std::unique_ptr<Command> take_command(std::vector<std::string>& words) {
     }
     std::string all;
     for (const std::string& second : seconds) all += (all.empty() ? "" : ", ") + second;
+    std::vector<std::string> whole;
+    for (const std::string& second : seconds) whole.push_back(first + " " + second);
+    const std::string near = words.size() < 2 ? "" : did_you_mean(first + " " + words[1], whole);
     usage_error(words.size() < 2 || help ? first + " needs a command: " + all + " (ballast " + first + " " + seconds[0] + " --help)"
                                          : "unknown command \"" + first + " " + words[1] + "\"" +
-                        (seconds.size() == 1 ? "; did you mean \"" + first + " " + seconds[0] + "\"?"
+                        (!near.empty()         ? near
+                             : seconds.size() == 1 ? "; did you mean \"" + first + " " + seconds[0] + "\"?"
                                              : "; " + first + " has " + all));
   }
   if (first.starts_with("-")) {
@@ -101,6 +105,13 @@ int run(const std::vector<std::string>& given) {
     if (words[0] == "--version" || words[0] == "-V") {
       words[0] = "version";
     }
+    if (words.size() > 1 && (words[1] == "--help" || words[1] == "-h")) {
+      if (const std::string group = group_help(words[0]); !group.empty()) {
+        session.json = false;
+        session.print(group);
+        return kDone;
+      }
+    }
     const std::unique_ptr<Command> command = take_command(words);
     const ParsedLine line = parse_line(*command, words);
     if (line.help) {
@@ -135,6 +146,14 @@ const std::vector<CommandEntry>& command_catalog() {
       {"augment show", make_augment_show_command},
       {"augment bench", make_augment_bench_command},
       {"drop preview", make_drop_preview_command},
+      {"ensemble combine", make_ensemble_combine_command},
+      {"ensemble select", make_ensemble_select_command},
+      {"ensemble calibrate", make_ensemble_calibrate_command},
+      {"ensemble prune", make_ensemble_prune_command},
+      {"ensemble cascade", make_ensemble_cascade_command},
+      {"ensemble eval", make_ensemble_eval_command},
+      {"ensemble report", make_ensemble_report_command},
+      {"calibrate", make_calibrate_command},
       {"report", make_report_command},   {"config", make_config_command},       {"bench", make_bench_command},
       {"doctor", make_doctor_command},   {"completion", make_completion_command}, {"version", make_version_command},
   };

@@ -9,7 +9,8 @@ import support
 from support import Case, environment, main, make_photos
 
 COMMANDS = ["train", "eval", "predict", "list", "inspect", "convert", "compare", "probe", "data check", "pack", "drop preview",
-            "report", "config", "bench", "doctor",
+            "ensemble combine", "ensemble select", "ensemble calibrate", "ensemble prune", "ensemble cascade", "ensemble eval",
+            "ensemble report", "calibrate", "report", "config", "bench", "doctor",
             "completion", "version"]
 
 
@@ -109,9 +110,9 @@ class Help(Case):
             self.assertEqual((result.code, result.err), (0, ""), name)
             for part in ("USAGE", "EXAMPLES", "EXIT CODES", "--json", "--quiet", "--verbose", "--color", "--help"):
                 self.assertIn(part, result.out, name)
-            block = script.split(f"    {name.split()[0]})\n", 1)[1].split(";;\n    ", 1)[0]
-            flags = re.search(r'flags="([^"]*)"', script.split(f"    {name.split()[0]})\n", 1)[1]).group(1).split()
-            self.assertGreater(len(flags), 4, block)
+            block = script.split(f'    "{name}"*)\n' if " " in name else f'    "{name} "*)\n', 1)[1]
+            flags = re.search(r'flags="([^"]*)"', block).group(1).split()
+            self.assertGreater(len(flags), 4, name)
             for flag in flags:
                 self.assertRegex(result.out, re.escape(flag) + r"\b", name)
 
@@ -150,6 +151,8 @@ class Help(Case):
         self.assertEqual(complete("ballast", "train", "--sched", "cos"), ["cosine"])
         self.assertIn("resnet18", complete("ballast", "train", "--model", "resnet1"))
         self.assertIn("check", complete("ballast", "data", "ch"))
+        self.assertEqual(complete("ballast", "ensemble", "ca"), ["calibrate", "cascade"])
+        self.assertEqual(complete("ballast", "ensemble", "prune", "--marg"), ["--margin"])
         self.refused(self.run_in("completion", "fish"), 2, "bash only")
 
 
