@@ -11,8 +11,26 @@ HWY_BEFORE_NAMESPACE();
 namespace ballast::norm_kernel {
 namespace HWY_NAMESPACE {
 
-// Rows that are summed in float before they go to double.
-constexpr size_t kBlockRows = 64;
+// Rows that are summed in float before they go to double: few, so that rounding stays that of the terms.
+constexpr size_t kBlockRows = 4;
+
+// sum[l] += v[l], in double.
+template <class D>
+HWY_INLINE void add_to(D d, hn::Vec<D> v, double* sum) {
+  if constexpr (sizeof(hn::TFromD<D>) == sizeof(double)) {
+    hn::StoreU(hn::Add(hn::LoadU(d, sum), v), d, sum);
+  } else if constexpr (hn::MaxLanes(D()) == 1) {
+    sum[0] += static_cast<double>(hn::GetLane(v));
+  } else {
+#if HWY_TARGET != HWY_SCALAR  // which has one lane
+    const hn::Repartition<double, D> wide;
+    const hn::Half<D> narrow;
+    const size_t half = hn::Lanes(wide);
+    hn::StoreU(hn::Add(hn::LoadU(wide, sum), hn::PromoteTo(wide, hn::LowerHalf(narrow, v))), wide, sum);
+    hn::StoreU(hn::Add(hn::LoadU(wide, sum + half), hn::PromoteTo(wide, hn::UpperHalf(narrow, v))), wide, sum + half);
+#endif
+  }
+}
 
 // Vectors of columns that are summed together: as many as there are registers for.
 #if HWY_TARGET <= HWY_AVX3
@@ -25,7 +43,6 @@ constexpr int kTogether = 2;
 template <int V, class D, class Term>
 HWY_INLINE void sum_columns(D d, const Term& term, size_t first_row, size_t rows, size_t width, size_t c, double* s1,
                             double* s2) {
-  using C = hn::TFromD<D>;
   const size_t lanes = hn::Lanes(d);
   hn::Vec<D> a[V], b[V];
   typename Term::template Columns<D> columns[V];
@@ -42,13 +59,10 @@ HWY_INLINE void sum_columns(D d, const Term& term, size_t first_row, size_t rows
       b[v] = hn::Add(b[v], t2);
     }
   }
-  alignas(64) C own[64 / sizeof(C)];
   for (int v = 0; v < V; ++v) {
     const size_t at = c + static_cast<size_t>(v) * lanes;
-    hn::StoreU(a[v], d, own);
-    for (size_t l = 0; l < lanes; ++l) s1[at + l] += static_cast<double>(own[l]);
-    hn::StoreU(b[v], d, own);
-    for (size_t l = 0; l < lanes; ++l) s2[at + l] += static_cast<double>(own[l]);
+    add_to(d, a[v], s1 + at);
+    add_to(d, b[v], s2 + at);
   }
 }
 

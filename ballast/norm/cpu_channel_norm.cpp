@@ -31,6 +31,13 @@ struct Layout {
       : rows(x.size(0)), channels(x.size(1)), positions(x.numel() / (x.size(0) * x.size(1))),
         channels_last(positions == 1 || !x.is_contiguous()), elem(elem_of(x)), element_size(x.element_size()) {}
 
+  // Larger than the second-level caches by far.
+  bool streams() const { return rows * channels * positions * element_size >= (int64_t{16} << 20); }
+  // Those of a channel; one alone.
+  Planes planes() const {
+    return {static_cast<size_t>(rows), static_cast<size_t>(channels * positions), static_cast<size_t>(positions), streams()};
+  }
+  Planes plane() const { return {1, static_cast<size_t>(positions), static_cast<size_t>(positions), streams()}; }
   int64_t plane_mask() const { return static_cast<int64_t>(norm_kernel::mask_bytes(static_cast<size_t>(positions))); }
   // Narrow rows are taken together, so that vectors are full.
   int64_t together() const { return channels >= 64 ? 1 : (63 + channels) / channels; }
@@ -243,8 +250,7 @@ ChannelNormResult batch_norm_cpu(const torch::Tensor& given, const torch::Tensor
   } else {
     at::parallel_for(0, l.channels, 1, [&](int64_t begin, int64_t end) {
       for (int64_t c = begin; c < end; ++c) {
-        const Planes planes{static_cast<size_t>(l.rows), static_cast<size_t>(l.channels * l.positions),
-                            static_cast<size_t>(l.positions)};
+        const Planes planes = l.planes();
         const int64_t at = c * l.positions * l.element_size;
         if (training) {
           const Moments m = norm_kernel::plane_moments(l.elem, in + at, planes);
@@ -320,8 +326,7 @@ ChannelNormGrads batch_norm_backward_cpu(const torch::Tensor& given_dy, const to
     } else {
       at::parallel_for(0, channels, 1, [&](int64_t begin, int64_t end) {
         for (int64_t c = begin; c < end; ++c) {
-          const Planes planes{static_cast<size_t>(l.rows), static_cast<size_t>(channels * l.positions),
-                              static_cast<size_t>(l.positions)};
+          const Planes planes = l.planes();
           const int64_t at = c * l.positions * l.element_size;
           const uint8_t* own_bits = offset(bits, c * l.plane_mask());
           const size_t stride = static_cast<size_t>(channels * l.plane_mask());
@@ -392,17 +397,17 @@ ChannelNormResult group_norm_cpu(const torch::Tensor& given, int64_t groups, con
       }
     });
   } else {
+    const Planes plane = l.plane();
     at::parallel_for(0, l.rows * groups, 1, [&](int64_t begin, int64_t end) {
       for (int64_t set = begin; set < end; ++set) {
         const size_t values = static_cast<size_t>(per_group * l.positions);
-        const Moments m = norm_kernel::plane_moments(l.elem, in + set * per_group * plane_bytes, {1, 0, values});
+        const Moments m = norm_kernel::plane_moments(l.elem, in + set * per_group * plane_bytes, {1, values, values});
         mean[set] = m.mean;
         var[set] = m.m2 / m.n;
         const int64_t n = set / groups;
         for (int64_t c = set % groups * per_group; c < (set % groups + 1) * per_group; ++c) {
           const int64_t at = (n * l.channels + c) * plane_bytes;
-          norm_kernel::plane_apply(l.elem, in + at, nullptr, out + at, nullptr, 0,
-                                   {1, 0, static_cast<size_t>(l.positions)}, affine(n, c), slope);
+          norm_kernel::plane_apply(l.elem, in + at, nullptr, out + at, nullptr, 0, plane, affine(n, c), slope);
         }
       }
     });
@@ -484,7 +489,7 @@ ChannelNormGrads group_norm_backward_cpu(const torch::Tensor& given_dy, const to
         }
       });
     } else {
-      const Planes plane{1, 0, static_cast<size_t>(l.positions)};
+      const Planes plane = l.plane();
       at::parallel_for(0, l.rows * groups, 1, [&](int64_t begin, int64_t end) {
         for (int64_t set = begin; set < end; ++set) {
           const int64_t n = set / groups;

@@ -14,7 +14,7 @@ namespace ballast::norm_kernel {
 namespace HWY_NAMESPACE {
 
 // Rows whose parameter gradients are summed in float before they go to double.
-constexpr size_t kBlockRows = 64;
+constexpr size_t kBlockRows = 4;
 
 // Calls f(d, i) for vectors, then single values, of [0, size).
 template <class C, class F>

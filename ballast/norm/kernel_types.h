@@ -24,6 +24,7 @@ inline double slope_elsewhere(const Slope& slope) {
 /// count blocks of `size` neighbours, each `stride` elements after the one before: the planes of a channel, say.
 struct Planes {
   size_t count = 0, stride = 0, size = 0;
+  bool stream = false;  ///< results go past the caches: they belong to a tensor larger than those
   size_t values() const { return count * size; }
 };
 

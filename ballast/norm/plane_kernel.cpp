@@ -4,6 +4,7 @@
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "ballast/norm/plane_kernel.cpp"
+#include <hwy/cache_control.h>
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 
@@ -30,11 +31,21 @@ HWY_INLINE void for_blocks(const Planes& p, F& f) {
   for (size_t k = 0; k < p.count; k += together) f(k, size_t{0}, HWY_MIN(together, p.count - k), p.size);
 }
 
+// What the processor does not foresee, the jump to the next plane or page, is fetched while this one is summed: so many
+// values ahead. Past the last plane that is memory nobody reads; to ask for it does no harm.
+HWY_INLINE size_t ahead_of(const Planes& p) { return p.size > kBlock ? size_t{1024} : p.stride; }
+template <class T>
+HWY_INLINE void prefetch(const T* p, size_t ahead) {
+  hwy::Prefetch(reinterpret_cast<const T*>(reinterpret_cast<uintptr_t>(p) + ahead * sizeof(T)));
+}
+
 template <class T>
 struct ValueTerm {
   const T* x;
+  size_t ahead;
   template <class D>
   HWY_INLINE void operator()(D d, size_t i, hn::Vec<D>* out) const {
+    prefetch(x + i, ahead);
     out[0] = load(d, x + i);
   }
 };
@@ -53,7 +64,7 @@ struct ShiftedTerm {
 template <class T>
 struct MomentsBlock {
   const T* x;
-  size_t stride;
+  size_t stride, ahead;
   Moments all;
 
   HWY_INLINE void operator()(size_t plane, size_t offset, size_t count, size_t size) {
@@ -61,7 +72,7 @@ struct MomentsBlock {
     const T* start = x + plane * stride + offset;
     const double n = static_cast<double>(count * size);
     LaneSums<C, 1> first;
-    for (size_t k = 0; k < count; ++k) first.run(ValueTerm<T>{start + k * stride}, size);
+    for (size_t k = 0; k < count; ++k) first.run(ValueTerm<T>{start + k * stride, ahead}, size);
     const C shift = static_cast<C>(first.total(0) / n);
     LaneSums<C, 2> second;
     for (size_t k = 0; k < count; ++k) second.run(ShiftedTerm<T>{start + k * stride, shift}, size);
@@ -72,7 +83,7 @@ struct MomentsBlock {
 
 template <class T>
 Moments moments(const T* x, const Planes& planes) {
-  MomentsBlock<T> block{x, planes.stride, {}};
+  MomentsBlock<T> block{x, planes.stride, ahead_of(planes), {}};
   for_blocks(planes, block);
   return block.all;
 }
@@ -97,17 +108,35 @@ struct AffineOf {
   }
 };
 
+// Past the caches where a result is too large to be found there again: saves the read that comes before a usual store.
+template <class T>
+bool streams(const Planes& planes, const T* y) {
+  const bool lines = reinterpret_cast<uintptr_t>(y) % 64 == 0 && planes.size * sizeof(T) % 64 == 0 &&
+                     planes.stride * sizeof(T) % 64 == 0;
+  return planes.stream && sizeof(T) == sizeof(float) && lines;
+}
+template <class T, class D>
+HWY_INLINE void store_or_stream(D d, hn::Vec<D> v, T* p, bool stream) {
+  if constexpr (sizeof(T) == sizeof(float)) {
+    if (stream) return hn::Stream(v, d, p);
+  }
+  store(d, v, p);
+}
+
 template <class T, class P, class D>
 HWY_INLINE void apply_vector(D d, const T* x, const T* residual, T* y, uint8_t* mask, size_t i,
-                             const AffineOf<Compute<T>>& a, const P& phi, bool six) {
+                             const AffineOf<Compute<T>>& a, const P& phi, bool six, size_t ahead, bool stream) {
   auto z = a.z(d, hn::Sub(load(d, x + i), hn::Set(d, a.center)));
-  if (residual != nullptr) z = hn::Add(z, load(d, residual + i));
+  if (residual != nullptr) {
+    prefetch(residual + i, ahead);
+    z = hn::Add(z, load(d, residual + i));
+  }
   if (mask != nullptr) {
     auto one = hn::Gt(z, hn::Zero(d));
     if (six) one = hn::And(one, hn::Le(z, hn::Set(d, Compute<T>(6))));
     store_bits(d, one, mask, i);
   }
-  store(d, phi.value(d, z), y + i);
+  store_or_stream(d, phi.value(d, z), y + i, stream);
 }
 
 template <class T>
@@ -125,14 +154,19 @@ struct ApplyPlanes {
     const Tag<Compute<T>> d;
     const One<Compute<T>> one;
     const size_t lanes = hn::Lanes(d);
+    const bool stream = streams(planes, y);
+    const size_t ahead = ahead_of(planes);
     for (size_t k = 0; k < planes.count; ++k) {
       const size_t start = k * planes.stride;
       const T* r = residual == nullptr ? nullptr : residual + start;
       uint8_t* m = mask == nullptr ? nullptr : mask + k * mask_stride;
       size_t i = 0;
-      for (; i + lanes <= planes.size; i += lanes) apply_vector(d, x + start, r, y + start, m, i, affine, phi, six);
-      for (; i < planes.size; ++i) apply_vector(one, x + start, r, y + start, m, i, affine, phi, six);
+      for (; i + lanes <= planes.size; i += lanes) {
+        apply_vector(d, x + start, r, y + start, m, i, affine, phi, six, ahead, stream);
+      }
+      for (; i < planes.size; ++i) apply_vector(one, x + start, r, y + start, m, i, affine, phi, six, ahead, false);
     }
+    if (stream) hwy::FlushStream();
   }
 };
 
@@ -169,8 +203,11 @@ struct GradTerm {
   const AffineOf<Compute<T>>& affine;
   const P& phi;
   double mask_a;
+  size_t ahead;
   template <class D>
   HWY_INLINE void operator()(D d, size_t i, hn::Vec<D>* out) const {
+    prefetch(dy + i, ahead);
+    prefetch(x + i, ahead);
     const auto centered = hn::Sub(load(d, x + i), hn::Set(d, affine.center));
     out[0] = gradient<T>(d, dy, mask, i, centered, affine, phi, mask_a);
     out[1] = hn::Mul(out[0], centered);
@@ -181,7 +218,7 @@ template <class T, class P>
 struct GradSumsBlock {
   const T *dy, *x;
   const uint8_t* mask;
-  size_t mask_stride, stride;
+  size_t mask_stride, stride, ahead;
   const AffineOf<Compute<T>>& affine;
   const P& phi;
   double mask_a;
@@ -192,7 +229,7 @@ struct GradSumsBlock {
     for (size_t k = 0; k < count; ++k) {
       const size_t start = (plane + k) * stride + offset;
       const uint8_t* m = mask == nullptr ? nullptr : mask + (plane + k) * mask_stride + offset / 8;
-      sums.run(GradTerm<T, P>{dy + start, x + start, m, affine, phi, mask_a}, size);
+      sums.run(GradTerm<T, P>{dy + start, x + start, m, affine, phi, mask_a, ahead}, size);
     }
     all.g += sums.total(0);
     all.gx += sums.total(1);
@@ -211,7 +248,7 @@ struct SumPlanes {
 
   template <class P>
   HWY_INLINE void operator()(const P& phi) const {
-    GradSumsBlock<T, P> block{dy, x, mask, mask_stride, planes.stride, affine, phi, mask_a, {}};
+    GradSumsBlock<T, P> block{dy, x, mask, mask_stride, planes.stride, ahead_of(planes), affine, phi, mask_a, {}};
     for_blocks(planes, block);
     *result = block.all;
   }
@@ -250,24 +287,26 @@ struct GradPlanes {
   Compute<T> by_g, by_x, constant;
 
   template <class P, class D>
-  HWY_INLINE void vector(D d, size_t start, const uint8_t* m, size_t i, const P& phi) const {
+  HWY_INLINE void vector(D d, size_t start, const uint8_t* m, size_t i, const P& phi, bool stream) const {
     const auto centered = hn::Sub(load(d, x + start + i), hn::Set(d, affine.center));
     const auto g = gradient<T>(d, dy + start, m, i, centered, affine, phi, mask_a);
-    if (dresidual != nullptr) store(d, g, dresidual + start + i);
+    if (dresidual != nullptr) store_or_stream(d, g, dresidual + start + i, stream);
     const auto part = hn::Add(hn::Mul(centered, hn::Set(d, by_x)), hn::Set(d, constant));
-    store(d, hn::Add(hn::Mul(g, hn::Set(d, by_g)), part), dx + start + i);
+    store_or_stream(d, hn::Add(hn::Mul(g, hn::Set(d, by_g)), part), dx + start + i, stream);
   }
   template <class P>
   HWY_INLINE void operator()(const P& phi) const {
     const Tag<Compute<T>> d;
     const One<Compute<T>> one;
     const size_t lanes = hn::Lanes(d);
+    const bool stream = streams(planes, dx) && (dresidual == nullptr || streams(planes, dresidual));
     for (size_t k = 0; k < planes.count; ++k) {
       const uint8_t* m = mask == nullptr ? nullptr : mask + k * mask_stride;
       size_t i = 0;
-      for (; i + lanes <= planes.size; i += lanes) vector(d, k * planes.stride, m, i, phi);
-      for (; i < planes.size; ++i) vector(one, k * planes.stride, m, i, phi);
+      for (; i + lanes <= planes.size; i += lanes) vector(d, k * planes.stride, m, i, phi, stream);
+      for (; i < planes.size; ++i) vector(one, k * planes.stride, m, i, phi, false);
     }
+    if (stream) hwy::FlushStream();
   }
 };
 
