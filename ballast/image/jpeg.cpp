@@ -7,6 +7,7 @@
 #include <jerror.h>
 
 #include <algorithm>
+#include <iterator>
 
 #include <ballast/image/codec.h>
 
@@ -113,6 +114,35 @@ struct Jpeg::State {
     errors.num_warnings = 0;
     first_warning[0] = '\0';
     message[0] = '\0';
+  }
+
+  // Tables stay in a decompressor from file to file, for streams that leave them out. A picture must not depend on the one
+  // before it, so tables are marked, and where a file's header leaves a mark the decompressor is made anew.
+  static constexpr UINT16 kMarkedValue = 0xFFFF;
+  static constexpr UINT8 kMarkedBits = 0xFF;
+
+  template <class Table>
+  void for_each_huffman_table(Table table) {
+    for (int i = 0; i < NUM_HUFF_TBLS; ++i) {
+      if (cinfo.dc_huff_tbl_ptrs[i] != nullptr) table(*cinfo.dc_huff_tbl_ptrs[i]);
+      if (cinfo.ac_huff_tbl_ptrs[i] != nullptr) table(*cinfo.ac_huff_tbl_ptrs[i]);
+    }
+  }
+  void mark_tables() {
+    for (JQUANT_TBL* table : cinfo.quant_tbl_ptrs) {
+      if (table != nullptr) std::fill(std::begin(table->quantval), std::end(table->quantval), kMarkedValue);
+    }
+    // The first of a table's counts is 0 in every file.
+    for_each_huffman_table([](JHUFF_TBL& table) { table.bits[0] = kMarkedBits; });
+  }
+  bool has_marked_table() {
+    bool marked = false;
+    for (const JQUANT_TBL* table : cinfo.quant_tbl_ptrs) {
+      marked = marked || (table != nullptr && std::all_of(std::begin(table->quantval), std::end(table->quantval),
+                                                          [](UINT16 v) { return v == kMarkedValue; }));
+    }
+    for_each_huffman_table([&](const JHUFF_TBL& table) { marked = marked || table.bits[0] == kMarkedBits; });
+    return marked;
   }
 
   /// False with `message` set.
@@ -307,7 +337,14 @@ ImageInfo Jpeg::open(Bytes file, const DecodeLimits& limits) {
   s.limits = limits;
   s.file = reinterpret_cast<const JOCTET*>(file.data());
   s.size = file.size();
+  s.mark_tables();
   if (!s.read_header()) s.fail();
+  if (s.has_marked_table()) {
+    jpeg_destroy_decompress(&s.cinfo);
+    s.create();
+    if (!s.created) throw std::bad_alloc();
+    if (!s.read_header()) s.fail();
+  }
   const jpeg_decompress_struct& c = s.cinfo;
   ImageInfo info;
   info.w = static_cast<int32_t>(c.image_width);
