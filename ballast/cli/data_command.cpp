@@ -1,3 +1,4 @@
+#include <ballast/data/box_set.h>
 #include <ballast/data/data_check.h>
 #include <ballast/data/data_set.h>
 
@@ -19,7 +20,7 @@ struct DataCheckFlags {
   double split_test = 0.1;
   uint64_t seed = 0;
   bool near = true;
-  std::string page, json_file;
+  std::string page, json_file, images;
   Auto<int64_t> threads;
 };
 template <class Visitor>
@@ -35,6 +36,7 @@ void describe(Visitor& visit, DataCheckFlags& o) {
   visit("near", o.near, {.help = "look for pictures that are nearly the same, too", .flags = "--near"});
   visit("page", o.page, {.help = "write a page to look at: findings, duplicates side by side, pictures of each class", .flags = "--page", .value_name = "FILE.html"});
   visit("json_file", o.json_file, {.help = "write the whole report as JSON", .flags = "--json-file", .value_name = "FILE"});
+  visit("images", o.images, {.help = "where the pictures of a COCO file are; empty: beside it", .flags = "--images", .value_name = "DIR"});
   visit("threads", o.threads, {.help = "threads that decode", .flags = "--threads", .range = between(1, 4096)});
 }
 
@@ -54,6 +56,7 @@ class DataCheckCommand : public Command {
             {
                 {"a folder of pictures", "ballast data check photos/"},
                 {"with a page to look at", "ballast data check photos/ --page data.html"},
+                {"pictures with boxes: a VOC or YOLO folder, a COCO file", "ballast data check VOC2007/"},
                 {"the same as JSON", "ballast data check photos/ --json"},
                 {"Fashion-MNIST", "ballast data check"},
             },
@@ -69,6 +72,9 @@ class DataCheckCommand : public Command {
       options.source = arguments.operands[0];
     } else if (!flags_.source.empty()) {
       options.source = flags_.source;
+    }
+    if (flags_.format == "auto" && !looks_like_boxes(options.source).empty()) {
+      return check_box_data(session, options.source);
     }
     options.format = flags_.format;
     options.split_val = flags_.split_val;
@@ -88,6 +94,20 @@ class DataCheckCommand : public Command {
   }
 
  private:
+  /// Pictures with boxes, of a VOC or YOLO folder or a COCO file.
+  int check_box_data(const Session& session, const std::string& source) {
+    if (!flags_.page.empty()) {
+      usage_error("data check: --page shows pictures with labels; " + source + " holds boxes");
+    }
+    const BoxCheckReport report = check_boxes(open_boxes(source, {.images = flags_.images, .voc_base = -1}), usable_threads(flags_.threads.value_or(0)));
+    if (!flags_.json_file.empty()) {
+      write_file_atomic(flags_.json_file, report.json());
+    }
+    session.print(report.text());
+    session.document(nlohmann::ordered_json::parse(report.json()));
+    return report.ok() ? kDone : kData;
+  }
+
   DataCheckFlags flags_;
 };
 
