@@ -44,6 +44,9 @@ void BatchSlot::reset(int64_t samples, int32_t channels, int32_t height, int32_t
   label.assign(count, 0);
   id.assign(count, 0);
   weight.assign(count, 1.0F);
+  mixed = false;
+  partner.assign(count, 0);
+  lambda.assign(count, 1.0F);
 }
 
 }  // namespace ballast

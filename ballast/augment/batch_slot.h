@@ -37,6 +37,10 @@ class BatchSlot {
   std::vector<int64_t> label;
   std::vector<uint64_t> id;
   std::vector<float> weight;
+  /// True if pictures were mixed: row i is lambda[i] of itself and 1 - lambda[i] of row partner[i], as that was (mix.h).
+  bool mixed = false;
+  std::vector<int64_t> partner;
+  std::vector<float> lambda;
 
   int64_t sample_size() const { return int64_t{c} * h * w; }
   /// First value of sample i.

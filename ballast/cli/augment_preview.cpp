@@ -6,6 +6,7 @@
 #include <ballast/augment/pipeline.h>
 #include <ballast/augment/presets.h>
 #include <ballast/base/check.h>
+#include <ballast/base/sha256.h>
 #include <ballast/data/data_set.h>
 #include <ballast/data/read_file.h>
 #include <ballast/image/decode.h>
@@ -115,7 +116,8 @@ class AugmentPreviewCommand : public Command {
           cell.lines.push_back(note.text());
           one.push_back({{"step", note.name}, {"values", note.values}});
         }
-        drawn.push_back({{"picture", pictures[i].name}, {"draw", d}, {"steps", one}});
+        drawn.push_back({{"picture", pictures[i].name}, {"draw", d}, {"steps", one}, {"width", cell.image.w()},
+                         {"height", cell.image.h()}, {"sha256", pixels_hash(cell.image)}});
         row.push_back(std::move(cell));
       }
     }
@@ -133,6 +135,14 @@ class AugmentPreviewCommand : public Command {
 
  private:
   static std::string size_text(const Image& image) { return std::to_string(image.w()) + " x " + std::to_string(image.h()); }
+
+  static std::string pixels_hash(const Image& image) {
+    Sha256 hash;
+    for (int32_t y = 0; y < image.h(); ++y) {
+      hash.update(std::as_bytes(std::span(image.row_u8(y), static_cast<size_t>(image.w()) * static_cast<size_t>(image.c()))));
+    }
+    return hex(hash.finish());
+  }
 
   std::vector<Shown> load(const Session& session, const std::string& where) {
     std::vector<Shown> out;

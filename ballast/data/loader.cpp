@@ -50,6 +50,7 @@ struct Slot {
   std::vector<std::pair<int64_t, BadSample>> bad;  // by row
   std::exception_ptr error;
   int64_t error_row = 0;
+  std::vector<float> mix_row;
 };
 
 }  // namespace
@@ -107,6 +108,7 @@ struct Loader::State {
   void load_row_of(Slot& slot, int64_t row, uint64_t id, Worker& worker);
   void substitute(Slot& slot, int64_t row, uint64_t id, Key key, Worker& worker, BadSample& record);
   void work(Worker& worker);
+  void mix(int64_t batch);
   void serve(uint64_t seen);
   void add_thread();
   void halt();
@@ -263,6 +265,19 @@ void Loader::State::load_row(int64_t position, Worker& worker) {
   }
 }
 
+/// Mixes a batch whose rows are all there.
+void Loader::State::mix(int64_t batch) {
+  Slot& slot = slot_of(batch);
+  slot.batch.mixed = false;
+  const MixOptions& m = options.mix;
+  if (!m.on() || slot.error || (m.off_epoch >= 0 && epoch >= m.off_epoch)) {
+    return;
+  }
+  const Key key = Key(options.seed).fold_in("mix").fold_in(static_cast<uint64_t>(epoch))
+                      .fold_in(static_cast<uint64_t>(batch * options.batch_size));
+  mix_batch(slot.batch, m, key, slot.mix_row);
+}
+
 /// Claims positions until the epoch ends or is cancelled.
 void Loader::State::work(Worker& worker) {
   while (!cancelled.load(std::memory_order_relaxed)) {
@@ -281,6 +296,7 @@ void Loader::State::work(Worker& worker) {
     load_row(position, worker);
     Slot& slot = slot_of(batch);
     if (slot.remaining.fetch_sub(1, std::memory_order_acq_rel) == 1) {
+      mix(batch);
       const std::lock_guard lock(mutex);
       slot.ready = true;
       ready.notify_one();
@@ -462,6 +478,7 @@ BatchSlot* Loader::next() {
       }
       s.load_row(first + row, s.inline_worker);
     }
+    s.mix(batch);
     return s.deliver(batch);
   }
   const auto before = Clock::now();

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include <ballast/augment/batch_slot.h>
+#include <ballast/augment/mix.h>
 #include <ballast/augment/pipeline.h>
 #include <ballast/data/data_set.h>
 #include <ballast/image/decode.h>
@@ -42,6 +43,8 @@ struct LoaderOptions {
   OnBad on_bad = OnBad::substitute;
   /// Share of the role's pictures that may be bad before next() throws, in [0, 1].
   double max_bad = 0.01;
+  /// mixup and cutmix, once a batch is complete; off by default.
+  MixOptions mix = {};
   /// Leave out a last batch of one picture, which batch statistics cannot use. Off in evaluation.
   bool drop_single = true;
 

@@ -37,6 +37,10 @@ class LoaderTest : public testing::Test {
       hash.update(std::as_bytes(std::span(batch->label).first(n)));
       hash.update(std::as_bytes(std::span(batch->id).first(n)));
       hash.update(std::as_bytes(std::span(batch->weight).first(n)));
+      if (batch->mixed) {
+        hash.update(std::as_bytes(std::span(batch->partner).first(n)));
+        hash.update(std::as_bytes(std::span(batch->lambda).first(n)));
+      }
     }
     return hex(hash.finish());
   }
@@ -71,6 +75,44 @@ TEST_F(LoaderTest, OrderAndPixelsAreEqualForAnyWorkersAndPrefetch) {
     }
   }
   EXPECT_NE(expected[0], expected[1]);
+}
+
+TEST_F(LoaderTest, StrongAugmentationAndMixingAreEqualForAnyWorkersPrefetchAndStart) {
+  const DataSet data = open();
+  const Pipeline strong = Pipeline::parse(
+      "rrc(16) | hflip | rotate(20) | rand-m9-mstd0.5-inc1 | trivial_augment | augmix | maybe(0.5, elastic(4, 2)) | "
+      "gaussian_noise | erase(0.5, mode=pixel)");
+  for (const MixMode mode : {MixMode::batch, MixMode::pair, MixMode::elem}) {
+    std::vector<std::string> expected;
+    for (const int workers : {0, 1, 2, 4, 8}) {
+      for (const int prefetch : {1, 4}) {
+        Loader loader(data.role(Role::train), strong,
+                      {.batch_size = 7,
+                       .seed = 5,
+                       .mix = {.mixup_alpha = 0.4, .cutmix_alpha = 1, .mode = mode, .off_epoch = 2},
+                       .workers = workers,
+                       .prefetch = prefetch});
+        for (size_t epoch = 0; epoch < 3; ++epoch) {
+          loader.start_epoch(static_cast<int64_t>(epoch));
+          const std::string got = digest(loader);
+          if (expected.size() <= 2 * epoch) {
+            expected.push_back(got);
+            loader.start_epoch(static_cast<int64_t>(epoch), 3);
+            expected.push_back(digest(loader));
+          }
+          EXPECT_EQ(got, expected[2 * epoch]) << workers << ' ' << prefetch << ' ' << epoch;
+          loader.start_epoch(static_cast<int64_t>(epoch), 3);
+          EXPECT_EQ(digest(loader), expected[2 * epoch + 1]) << "from batch 3 on";
+          loader.start_epoch(static_cast<int64_t>(epoch));
+          bool mixed = false;
+          while (BatchSlot* batch = loader.next()) {
+            mixed = mixed || batch->mixed;
+          }
+          EXPECT_EQ(mixed, epoch < 2) << "off from epoch 2 on";
+        }
+      }
+    }
+  }
 }
 
 TEST_F(LoaderTest, ASlowConsumerSeesTheSame) {

@@ -88,7 +88,7 @@ class Training {
     if (batch.x.size(0) == 0) {
       return {};
     }
-    const StepResult result = run_.trainer->step(batch.x, batch.y);
+    const StepResult result = run_.trainer->step(batch.x, batch.y, batch.partner, batch.lam);
     if (!result.finite) {
       fail_non_finite(run_, log_, result, slot);
     }
@@ -158,7 +158,7 @@ RunResult dry_run(RunContext& run) {
       break;
     }
     const TensorBatch batch = tensor_batch(*slot);
-    if (batch.x.size(0) > 0 && !run.trainer->step(batch.x, batch.y).finite) {
+    if (batch.x.size(0) > 0 && !run.trainer->step(batch.x, batch.y, batch.partner, batch.lam).finite) {
       fail<NonFiniteError>("train", "the loss must be finite, it is not at step ", run.trainer->steps(),
                            "; a smaller --lr or --clip norm:1 may help");
     }

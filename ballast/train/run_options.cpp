@@ -206,6 +206,19 @@ void describe(Visitor& visit, AugmentSection& o) {
                          .flags = "--augment-eval", .value_name = "PIPELINE"});
   visit("normalize", o.normalize, {.help = "mean and standard deviation that pictures are normalized by",
                                    .flags = "--normalize", .choices = "dataset imagenet none"});
+  visit("mix.mixup_alpha", o.mixup_alpha, {.help = "mixup: blend pictures in pairs, lambda from Beta(A, A); 0: off",
+                                           .flags = "--mixup", .range = between(0, 1000), .value_name = "A"});
+  visit("mix.cutmix_alpha", o.cutmix_alpha, {.help = "cutmix: paste a box of another picture, lambda from Beta(A, A); 0: off",
+                                             .flags = "--cutmix", .range = between(0, 1000), .value_name = "A"});
+  visit("mix.cutmix_minmax", o.cutmix_minmax, {.help = "cutmix with sides of the box drawn from these two shares",
+                                               .flags = "--cutmix-minmax", .range = between(0, 1)});
+  visit("mix.prob", o.mix_prob, {.help = "probability of mixing a batch (pair, picture)", .flags = "--mixup-prob",
+                                 .range = between(0, 1)});
+  visit("mix.switch_prob", o.mix_switch_prob, {.help = "probability of cutmix where mixup is on too",
+                                               .flags = "--mixup-switch-prob", .range = between(0, 1)});
+  visit("mix.mode", o.mix_mode, {.help = "who shares lambda and box", .flags = "--mixup-mode", .choices = "batch pair elem"});
+  visit("mix.off_epoch", o.mix_off_epoch, {.help = "mix nothing from this epoch on; 0: never off",
+                                           .flags = "--mixup-off-epoch", .range = at_least(0), .value_name = "E"});
 }
 
 template <class Visitor>

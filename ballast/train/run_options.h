@@ -59,6 +59,11 @@ struct AugmentSection {
   Auto<std::string> train;  ///< pipeline text; auto: by preset
   Auto<std::string> eval;
   std::string normalize = "dataset";
+  Auto<double> mixup_alpha, cutmix_alpha;  ///< of Beta(alpha, alpha); 0: off; auto: by preset
+  std::vector<double> cutmix_minmax;       ///< empty: cutmix_alpha counts
+  double mix_prob = 1, mix_switch_prob = 0.5;
+  std::string mix_mode = "batch";
+  int64_t mix_off_epoch = 0;               ///< from this epoch on nothing is mixed; 0: never off
 };
 
 struct TrainSection {

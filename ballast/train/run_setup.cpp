@@ -91,6 +91,21 @@ EarlyStoppingOptions stopping_options(const RunOptions& o, const std::string& mo
   return s;
 }
 
+MixOptions mix_options(const AugmentSection& o) {
+  MixOptions m;
+  m.mixup_alpha = *o.mixup_alpha;
+  m.cutmix_alpha = *o.cutmix_alpha;
+  if (!o.cutmix_minmax.empty()) {
+    check(o.cutmix_minmax.size() == 2, "cutmix", "cutmix_minmax must be two numbers, got ", o.cutmix_minmax.size());
+    m.cutmix_minmax = {o.cutmix_minmax[0], o.cutmix_minmax[1]};
+  }
+  m.prob = o.mix_prob;
+  m.switch_prob = o.mix_switch_prob;
+  m.mode = parse_mix_mode(o.mix_mode);
+  m.off_epoch = o.mix_off_epoch > 0 ? o.mix_off_epoch : -1;
+  return m;
+}
+
 void resolve_pipelines(RunSetup& setup, const Defaults& d) {
   RunOptions& o = setup.options;
   const DataSet& data = setup.data;
@@ -103,6 +118,11 @@ void resolve_pipelines(RunSetup& setup, const Defaults& d) {
   std::string why = "preset " + o.augment.preset;
   if (o.augment.preset != "none" && clothes) why += ", with flips since clothes may face either way";
   resolve(o, o.augment.train, "augment.train", train, why);
+  const bool strong = o.augment.preset == "strong" && is_default(o, "augment.train");
+  const std::string mix_why = "preset " + o.augment.preset;
+  resolve(o, o.augment.mixup_alpha, "augment.mix.mixup_alpha", strong ? 0.2 : 0.0, mix_why);
+  resolve(o, o.augment.cutmix_alpha, "augment.mix.cutmix_alpha", strong ? 1.0 : 0.0, mix_why);
+  check_mix(mix_options(o.augment), static_cast<int64_t>(data.classes.size()));
   resolve(o, o.augment.eval, "augment.eval", eval_preset(facts), "the model's input size");
   const Normalize normalize = named_normalize(o.augment.normalize, data);
   setup.train = Pipeline::parse(*o.augment.train);
@@ -240,6 +260,7 @@ std::unique_ptr<Loader> training_loader(const RunSetup& setup, Layout layout) {
   l.width = static_cast<int32_t>(setup.model.width);
   l.layout = layout;
   l.on_bad = parse_on_bad(o.data.on_bad);
+  l.mix = mix_options(o.augment);
   l.workers = static_cast<int>(o.run.workers.value_or(-1));
   return std::make_unique<Loader>(setup.data.role(Role::train), setup.train, l);
 }

@@ -19,7 +19,16 @@ torch::Tensor batch_labels(const BatchSlot& slot) {
 }
 
 TensorBatch tensor_batch(const BatchSlot& slot) {
-  TensorBatch batch{batch_pixels(slot), batch_labels(slot)};
+  TensorBatch batch{batch_pixels(slot), batch_labels(slot), {}, {}};
+  if (slot.mixed) {
+    batch.partner = torch::empty({slot.n}, torch::kLong);
+    batch.lam = torch::empty({slot.n}, torch::kFloat);
+    for (int64_t i = 0; i < slot.n; ++i) {
+      const auto r = static_cast<size_t>(i);
+      batch.partner.data_ptr<int64_t>()[i] = slot.label[static_cast<size_t>(slot.partner[r])];
+      batch.lam.data_ptr<float>()[i] = slot.lambda[r];
+    }
+  }
   std::vector<int64_t> kept;
   for (int64_t i = 0; i < slot.n; ++i) {
     if (slot.weight[static_cast<size_t>(i)] != 0) {
@@ -31,6 +40,10 @@ TensorBatch tensor_batch(const BatchSlot& slot) {
     const auto format = slot.layout == Layout::hwc ? torch::MemoryFormat::ChannelsLast : torch::MemoryFormat::Contiguous;
     batch.x = batch.x.index_select(0, rows).contiguous(format);
     batch.y = batch.y.index_select(0, rows);
+    if (slot.mixed) {
+      batch.partner = batch.partner.index_select(0, rows);
+      batch.lam = batch.lam.index_select(0, rows);
+    }
   }
   return batch;
 }

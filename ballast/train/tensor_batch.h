@@ -15,8 +15,12 @@ torch::Tensor batch_labels(const BatchSlot& slot);
 
 /// Rows with weight 0 are left out (unreadable pictures that have no substitute); without such rows the tensors are those
 /// of batch_pixels and batch_labels.
+///
+/// Of a mixed batch (mixup, cutmix) row i is lam[i] of class y[i] and 1 - lam[i] of class partner[i]; otherwise both are
+/// undefined.
 struct TensorBatch {
   torch::Tensor x, y;
+  torch::Tensor partner, lam;
 };
 TensorBatch tensor_batch(const BatchSlot& slot);
 

@@ -12,6 +12,7 @@
 #include <ballast/base/check.h>
 #include <ballast/base/step_scope.h>
 #include <ballast/loss/bce.h>
+#include <ballast/loss/cross_entropy.h>
 #include <ballast/loss/focal.h>
 
 namespace ballast {
@@ -42,6 +43,24 @@ torch::Tensor summed_loss(const torch::Tensor& logits, const torch::Tensor& targ
     default:
       return at::cross_entropy_loss(logits, target, {}, at::Reduction::Sum, -100, o.label_smoothing);
   }
+}
+
+/// The loss of samples that are lam of class a and 1 - lam of class b.
+torch::Tensor summed_mixed_loss(const torch::Tensor& logits, const torch::Tensor& a, const torch::Tensor& b,
+                                const torch::Tensor& lam, const TrainerOptions& o) {
+  if (o.loss == LossName::cross_entropy) {
+    return cross_entropy(logits, MixTarget{a, b, lam},
+                         {.label_smoothing = o.label_smoothing, .reduction = Reduction::sum});
+  }
+  const torch::Tensor share = lam.to(logits.scalar_type()).unsqueeze(1);
+  const auto one_hot = [&](const torch::Tensor& y) { return at::one_hot(y, logits.size(1)).to(logits.scalar_type()); };
+  const torch::Tensor target = share * one_hot(a) + (1 - share) * one_hot(b);
+  if (o.loss == LossName::bce) {
+    return bce_with_logits(logits, target,
+                           {.label_smoothing = o.label_smoothing, .per_class = true, .reduction = Reduction::sum});
+  }
+  return focal_loss(logits, target,
+                    {.gamma = o.focal_gamma, .label_smoothing = o.label_smoothing, .reduction = Reduction::sum});
 }
 
 class Stopwatch {
@@ -79,7 +98,8 @@ Trainer::Trainer(torch::nn::Module& module, Forward forward, TrainerOptions opti
   }
 }
 
-StepResult Trainer::step(const torch::Tensor& x, const torch::Tensor& y) {
+StepResult Trainer::step(const torch::Tensor& x, const torch::Tensor& y, const torch::Tensor& partner,
+                         const torch::Tensor& lam) {
   const int64_t n = x.size(0);
   check(y.dim() == 1 && y.size(0) == n, "trainer", "y must have one label for each of ", n, " samples, got ", y.numel());
   StepResult result;
@@ -108,7 +128,13 @@ StepResult Trainer::step(const torch::Tensor& x, const torch::Tensor& y) {
     }
     const StepScope scope(options_.seed, 0, static_cast<uint64_t>(t_), begin);
     const torch::Tensor logits = forward_(part);
-    const torch::Tensor loss = summed_loss(logits, target, options_).div(static_cast<double>(n));
+    const auto rows_of = [&](const torch::Tensor& t) {
+      return (parts == 1 ? t : t.slice(0, begin, end)).to(device_, /*non_blocking=*/true);
+    };
+    const torch::Tensor sum = partner.defined()
+                                  ? summed_mixed_loss(logits, target, rows_of(partner), rows_of(lam), options_)
+                                  : summed_loss(logits, target, options_);
+    const torch::Tensor loss = sum.div(static_cast<double>(n));
     result.loss += loss.item<double>();
     result.forward += watch.lap();
     loss.backward();

@@ -73,8 +73,10 @@ class Trainer {
   using Forward = std::function<torch::Tensor(const torch::Tensor&)>;
   Trainer(torch::nn::Module& module, Forward forward, TrainerOptions options);
 
-  /// x: (n, ...), n >= 1; y: (n) int64. Both on the module's device or on the CPU.
-  StepResult step(const torch::Tensor& x, const torch::Tensor& y);
+  /// x: (n, ...), n >= 1; y: (n) int64. Both on the module's device or on the CPU. Of mixed samples partner (n) int64 and
+  /// lam (n) float: row i is lam of class y and 1 - lam of class partner; smoothing is applied to both.
+  StepResult step(const torch::Tensor& x, const torch::Tensor& y, const torch::Tensor& partner = {},
+                  const torch::Tensor& lam = {});
 
   /// Steps done; the next one has this number.
   int64_t steps() const { return t_; }

@@ -8,7 +8,8 @@ import unittest
 import support
 from support import Case, environment, main, make_photos
 
-COMMANDS = ["train", "eval", "predict", "list", "inspect", "convert", "compare", "probe", "data check", "pack", "drop preview",
+COMMANDS = ["train", "eval", "predict", "list", "inspect", "convert", "compare", "probe", "data check", "pack",
+            "augment list", "augment explain", "augment preview", "augment show", "augment bench", "drop preview",
             "ensemble combine", "ensemble select", "ensemble calibrate", "ensemble prune", "ensemble cascade", "ensemble eval",
             "ensemble report", "calibrate", "report", "config", "bench", "doctor",
             "completion", "version"]
