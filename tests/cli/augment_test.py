@@ -17,7 +17,7 @@ ARGUMENTS = {
     "invert": "1", "posterize": "3", "channel_shuffle": "1", "autocontrast": "1", "equalize": "1", "sharpness": "1.8",
     "rgb_shift": "20", "random_erasing": "1", "one_of": "invert(1), vflip(1)", "some_of": "2, invert(1), vflip(1), hflip(1)",
     "any_order": "invert(1), solarize(100)", "maybe": "0.9, invert(1)", "pixel_dropout": "0.05", "cutout": "10",
-    "hide_and_seek": "[8, 12]",
+    "hide_and_seek": "[8, 12]", "clahe": "1..4, 2",
 }
 # These need what a picture alone does not give, or say nothing about pixels.
 LEFT_OUT = {"identity", "normalize", "iou_crop"}
@@ -26,7 +26,7 @@ LEFT_OUT = {"identity", "normalize", "iou_crop"}
 class Augment(Case):
     def setUp(self):
         super().setUp()
-        photos = self.root / "photos"
+        photos = self.dir / "photos"
         photos.mkdir()
         for i in range(2):
             (photos / f"{i}.png").write_bytes(
@@ -69,7 +69,7 @@ class Augment(Case):
         self.assertTrue(10 <= row["steps"][0]["values"][0] <= 20)
         result = self.run_in("augment", "preview", "photos", "--augment", "strong", "--out", "page.html")
         self.assertEqual(result.code, 0, result.err)
-        page = (self.root / "page.html").read_text()
+        page = (self.dir / "page.html").read_text()
         self.assertIn("What was drawn", page)
         self.assertGreater(page.count("data:image/png;base64,"), 10)
 
