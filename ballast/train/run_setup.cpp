@@ -117,8 +117,8 @@ void resolve_pipelines(RunSetup& setup, const Defaults& d) {
   const std::string train = train_preset(o.augment.preset, facts);
   std::string why = "preset " + o.augment.preset;
   if (o.augment.preset != "none" && clothes) why += ", with flips since clothes may face either way";
+  const bool strong = o.augment.preset == "strong" && o.augment.train.is_auto();
   resolve(o, o.augment.train, "augment.train", train, why);
-  const bool strong = o.augment.preset == "strong" && is_default(o, "augment.train");
   const std::string mix_why = "preset " + o.augment.preset;
   resolve(o, o.augment.mixup_alpha, "augment.mix.mixup_alpha", strong ? 0.2 : 0.0, mix_why);
   resolve(o, o.augment.cutmix_alpha, "augment.mix.cutmix_alpha", strong ? 1.0 : 0.0, mix_why);
