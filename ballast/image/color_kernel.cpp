@@ -106,39 +106,34 @@ HWY_INLINE VF Gray(VF r, VF g, VF b) {
   return hn::Floor(hn::Add(rg, hn::Mul(b, hn::Set(df, 0.114F))));
 }
 
-HWY_INLINE void TurnHue(float shift, VF& r8, VF& g8, VF& b8) {
+/// HSV's hue in levels: with M the largest channel, m the smallest and D = M - m, the three corners of HSV's formula are
+/// m, M - D t and m + D t, so that one division is left.
+HWY_INLINE void TurnHue(float shift, VF& r, VF& g, VF& b) {
   const DF df;
-  const auto one = hn::Set(df, 1.0F), zero = hn::Zero(df), full = hn::Set(df, 255.0F), six = hn::Set(df, 6.0F);
-  const auto r = hn::Div(r8, full), g = hn::Div(g8, full), b = hn::Div(b8, full);
+  const auto one = hn::Set(df, 1.0F), zero = hn::Zero(df), six = hn::Set(df, 6.0F);
   const auto high = hn::Max(r, hn::Max(g, b)), low = hn::Min(r, hn::Min(g, b));
   const auto range = hn::Sub(high, low);
-  const auto flat = hn::Eq(high, low);
-  const auto divisor = hn::IfThenElse(flat, one, range);
-  const auto s = hn::Div(range, hn::IfThenElse(flat, one, high));
-  const auto a = hn::Div(hn::Sub(high, r), divisor), bb = hn::Div(hn::Sub(high, g), divisor),
-             c = hn::Div(hn::Sub(high, b), divisor);
-  const auto h_red = hn::Sub(c, bb);
-  const auto h_green = hn::Sub(hn::Add(hn::Set(df, 2.0F), a), c);
-  const auto h_blue = hn::Sub(hn::Add(hn::Set(df, 4.0F), bb), a);
-  const auto sector = hn::IfThenElse(hn::Eq(high, r), h_red, hn::IfThenElse(hn::Eq(high, g), h_green, h_blue));
-  const auto z = hn::Add(hn::Add(hn::Div(sector, six), one), hn::Set(df, shift));
-  const auto h = hn::Mul(hn::Sub(z, hn::Floor(z)), six);
-  auto i = hn::Floor(h);
-  const auto t = hn::Sub(h, i);
-  i = hn::IfThenElse(hn::Ge(i, six), zero, i);
-  const auto p = hn::Mul(high, hn::Sub(one, s));
-  const auto q = hn::Mul(high, hn::Sub(one, hn::Mul(s, t)));
-  const auto w = hn::Mul(high, hn::Sub(one, hn::Mul(s, hn::Sub(one, t))));
+  const auto is_red = hn::Eq(high, r), is_green = hn::Eq(high, g);
+  const auto numerator = hn::IfThenElse(is_red, hn::Sub(g, b), hn::IfThenElse(is_green, hn::Sub(b, r), hn::Sub(r, g)));
+  const auto offset = hn::IfThenElse(is_red, zero, hn::IfThenElse(is_green, hn::Set(df, 2.0F), hn::Set(df, 4.0F)));
+  const auto sector = hn::Add(hn::Div(numerator, hn::Max(range, one)), offset);
+  auto h = hn::Add(sector, hn::Set(df, 6.0F * shift));
+  h = hn::IfThenElse(hn::Lt(h, zero), hn::Add(h, six), h);
+  h = hn::IfThenElse(hn::Ge(h, six), hn::Sub(h, six), h);
+  h = hn::IfThenElse(hn::Ge(h, six), zero, h);
+  const auto i = hn::Floor(h);
+  const auto step = hn::Mul(range, hn::Sub(h, i));
+  const auto q = hn::Sub(high, step), w = hn::Add(low, step);
   const auto i1 = hn::Eq(i, one), i2 = hn::Eq(i, hn::Set(df, 2.0F)), i3 = hn::Eq(i, hn::Set(df, 3.0F)),
              i4 = hn::Eq(i, hn::Set(df, 4.0F)), i0 = hn::Eq(i, zero), i5 = hn::Eq(i, hn::Set(df, 5.0F));
-  const auto red = hn::IfThenElse(hn::Or(i2, i3), p, hn::IfThenElse(i1, q, hn::IfThenElse(i4, w, high)));
-  const auto green = hn::IfThenElse(hn::Or(i4, i5), p, hn::IfThenElse(i3, q, hn::IfThenElse(i0, w, high)));
-  const auto blue = hn::IfThenElse(hn::Or(i0, i1), p, hn::IfThenElse(i5, q, hn::IfThenElse(i2, w, high)));
-  const auto levels = hn::Set(df, 255.999F);
-  const auto bytes = [&](VF v) { return hn::Floor(hn::Mul(hn::Min(hn::Max(v, zero), one), levels)); };
-  r8 = bytes(red);
-  g8 = bytes(green);
-  b8 = bytes(blue);
+  const auto red = hn::IfThenElse(hn::Or(i2, i3), low, hn::IfThenElse(i1, q, hn::IfThenElse(i4, w, high)));
+  const auto green = hn::IfThenElse(hn::Or(i4, i5), low, hn::IfThenElse(i3, q, hn::IfThenElse(i0, w, high)));
+  const auto blue = hn::IfThenElse(hn::Or(i0, i1), low, hn::IfThenElse(i5, q, hn::IfThenElse(i2, w, high)));
+  const auto levels = hn::Set(df, 255.999F / 255.0F);
+  const auto bytes = [&](VF v) { return hn::Floor(hn::Mul(v, levels)); };
+  r = bytes(red);
+  g = bytes(green);
+  b = bytes(blue);
 }
 
 template <class Body>
@@ -281,20 +276,19 @@ float clamped(float v) { return std::trunc(std::min(std::max(v, 0.0F), 255.0F));
 float gray_of(const float* p) { return std::floor(p[0] * 0.2989F + p[1] * 0.587F + p[2] * 0.114F); }
 
 void turn_hue(float shift, float* p) {
-  const float r = p[0] / 255.0F, g = p[1] / 255.0F, b = p[2] / 255.0F;
-  const float high = std::max(r, std::max(g, b)), low = std::min(r, std::min(g, b));
-  const bool flat = high == low;
-  const float divisor = flat ? 1.0F : high - low;
-  const float s = (high - low) / (flat ? 1.0F : high);
-  const float a = (high - r) / divisor, bb = (high - g) / divisor, c = (high - b) / divisor;
-  const float sector = high == r ? c - bb : high == g ? 2.0F + a - c : 4.0F + bb - a;
-  const float z = sector / 6.0F + 1.0F + shift;
-  const float h = (z - std::floor(z)) * 6.0F;
-  const float t = h - std::floor(h);
-  const float P = high * (1.0F - s), Q = high * (1.0F - s * t), W = high * (1.0F - s * (1.0F - t));
-  const float turned[6][3] = {{high, W, P}, {Q, high, P}, {P, high, W}, {P, Q, high}, {W, P, high}, {high, P, Q}};
-  const float* out = turned[static_cast<int>(h) % 6];
-  for (int j = 0; j < 3; ++j) p[j] = std::floor(std::min(std::max(out[j], 0.0F), 1.0F) * 255.999F);
+  const float r = p[0], g = p[1], b = p[2];
+  const float high = std::max(r, std::max(g, b)), low = std::min(r, std::min(g, b)), range = high - low;
+  const float numerator = high == r ? g - b : high == g ? b - r : r - g;
+  const float offset = high == r ? 0.0F : high == g ? 2.0F : 4.0F;
+  float h = numerator / std::max(range, 1.0F) + offset + 6.0F * shift;
+  if (h < 0) h += 6.0F;
+  if (h >= 6) h -= 6.0F;
+  if (h >= 6) h = 0;
+  const float i = std::floor(h), step = range * (h - i);
+  const float q = high - step, w = low + step;
+  const float turned[6][3] = {{high, w, low}, {q, high, low}, {low, high, w}, {low, q, high}, {w, low, high}, {high, low, q}};
+  const float* out = turned[static_cast<int>(i)];
+  for (int j = 0; j < 3; ++j) p[j] = std::floor(out[j] * (255.999F / 255.0F));
 }
 
 void run_steps(float* p, const ColorStep* steps, size_t count) {

@@ -56,6 +56,35 @@ TrainerOptions constant(double lr) {
   return o;
 }
 
+TEST(Trainer, MixedTargetsAreSoftTargets) {
+  // One step on (y, partner, lam) gives the weights of one on the probabilities lam y + (1 - lam) partner.
+  const Data d = data(6);
+  const torch::Tensor partner = d.y.flip(0), lam = torch::tensor({0.1F, 0.5F, 0.9F, 1.0F, 0.0F, 0.3F});
+  for (const LossName loss : {LossName::cross_entropy, LossName::bce, LossName::focal}) {
+    for (const int64_t micro : {0, 4}) {
+      Net mixed, hand;
+      TrainerOptions o = constant(0.1);
+      o.loss = loss;
+      o.micro_batch = micro;
+      Trainer trainer = make(mixed, o);
+      const StepResult result = trainer.step(d.x, d.y, partner, lam);
+      ASSERT_TRUE(result.finite);
+      const torch::Tensor a = torch::one_hot(d.y, 3).to(torch::kFloat), b = torch::one_hot(partner, 3).to(torch::kFloat);
+      const torch::Tensor q = lam.unsqueeze(1) * a + (1 - lam).unsqueeze(1) * b;
+      const torch::Tensor z = hand.forward(d.x), p = torch::softmax(z, 1);
+      torch::Tensor want;
+      if (loss == LossName::cross_entropy) {
+        want = -(q * torch::log_softmax(z, 1)).sum() / 6;
+      } else if (loss == LossName::bce) {
+        want = -(q * torch::log_sigmoid(z) + (1 - q) * torch::log_sigmoid(-z)).sum() / 6;
+      } else {
+        want = -(q * (1 - p).pow(2) * torch::log_softmax(z, 1)).sum() / 6;
+      }
+      EXPECT_NEAR(result.loss, want.item<double>(), 1e-5) << static_cast<int>(loss) << " " << micro;
+    }
+  }
+}
+
 TEST(Trainer, LearnsAToyProblem) {
   Net net(true);
   Trainer trainer = make(net, constant(0.1));
