@@ -76,7 +76,7 @@ void draw_auto_augment(const Step& s, Key key, Planner& plan) {
     const SubPolicy& sub = pair[k];
     if (!slot_bernoulli(key, 2 + 2 * k, sub.p)) continue;
     const bool negative = slot_bernoulli(key, 3 + 2 * k, 0.5);
-    apply_policy_op(plan, sub.op, policy_value(space, sub.op, sub.magnitude, negative, plan.h(), plan.w()), {});
+    apply_policy_op(plan, sub.op, policy_value(space, sub.op, sub.magnitude, negative, plan.h(), plan.w()), kPolicyResampling);
   }
 }
 

@@ -27,7 +27,7 @@ void draw_rand_augment(const Step& s, Key key, Planner& plan) {
   for (uint32_t k = 0; k < static_cast<uint32_t>(s.whole(0)); ++k) {
     const P op = kRand[slot_below(key, 1 + 2 * k, kRand.size())];
     const bool negative = slot_bernoulli(key, 2 + 2 * k, 0.5);
-    apply_policy_op(plan, op, policy_value(space, op, s.whole(1), negative, plan.h(), plan.w()), {});
+    apply_policy_op(plan, op, policy_value(space, op, s.whole(1), negative, plan.h(), plan.w()), kPolicyResampling);
   }
 }
 
@@ -40,7 +40,7 @@ void draw_trivial_augment(const Step& s, Key key, Planner& plan) {
   const PolicySpace space = {bins, 0.99, 135, 0.99, 32, true, 8, 6};
   const P op = kRand[slot_below(key, 1, kRand.size())];
   const auto j = static_cast<int>(slot_below(key, 2, static_cast<uint64_t>(bins)));
-  apply_policy_op(plan, op, policy_value(space, op, j, slot_bernoulli(key, 3, 0.5), plan.h(), plan.w()), {});
+  apply_policy_op(plan, op, policy_value(space, op, j, slot_bernoulli(key, 3, 0.5), plan.h(), plan.w()), kPolicyResampling);
 }
 
 void draw_augmix(const Step& s, Key key, Planner& plan) {
@@ -59,7 +59,7 @@ void draw_augmix(const Step& s, Key key, Planner& plan) {
       const P op = kAugMix[slot_below(key, at, ops)];
       const auto j = static_cast<int>(slot_below(key, at + 1, severity));
       const bool negative = slot_bernoulli(key, at + 2, 0.5);
-      apply_policy_op(chain, op, policy_value(kAugMixSpace, op, j, negative, plan.h(), plan.w()), {});
+      apply_policy_op(chain, op, policy_value(kAugMixSpace, op, j, negative, plan.h(), plan.w()), kPolicyResampling);
     }
     chain.finish();
   }

@@ -18,6 +18,9 @@ enum class PolicyOp : uint8_t {
 /// saturation, sigma.
 void apply_policy_op(Planner& plan, PolicyOp op, double value, const Resampling& r);
 
+/// As the policies' papers and libraries resample: bilinear, one sample per pixel, black outside.
+inline constexpr Resampling kPolicyResampling = {Interpolation::bilinear, false, Border::constant, {}};
+
 /// torchvision's spaces.
 struct PolicySpace {
   int bins;

@@ -81,7 +81,7 @@ void apply(Planner& plan, Key key, uint32_t slot, P op, double p, double m, cons
   }
   const double l = std::clamp(level, 0.0, t.mmax) / 10;
   const bool negative = slot_bernoulli(key, slot + 2, 0.5);
-  Resampling r;
+  Resampling r = kPolicyResampling;
   r.interpolation = slot_below(key, slot + 3, 2) == 0 ? Interpolation::bilinear : Interpolation::bicubic;
   r.fill = plan.facts().mean;
   apply_policy_op(plan, op, argument(op, l, negative, t, slot_uniform(key, slot + 4), plan.h(), plan.w()), r);
@@ -246,8 +246,8 @@ void draw_timm(const Step& s, Key key, Planner& plan) {
     case Kind::augmix: return draw_mix(t, key, plan);
     case Kind::three: {
       const auto which = slot_below(key, 1, 3);
-      if (which == 0) return apply_policy_op(plan, P::solarize, 128, {});
-      if (which == 1) return apply_policy_op(plan, P::desaturate, 0, {});
+      if (which == 0) return apply_policy_op(plan, P::solarize, 128, kPolicyResampling);
+      if (which == 1) return apply_policy_op(plan, P::desaturate, 0, kPolicyResampling);
       return apply(plan, key, 2, P::blur, 1, 10, t);
     }
     default: {
