@@ -12,6 +12,7 @@ import signal
 import shutil
 import subprocess
 import tempfile
+import tarfile
 import time
 import unittest
 
@@ -170,6 +171,21 @@ class Train(WithRun):
             self.assertEqual(result.code, 0, result.err)
             files.append((self.dir / f"run{n}" / "model" / "model.safetensors").read_bytes())
         self.assertEqual(files[0], files[1])
+
+    def test_same_weights_from_every_form_of_the_data(self):
+        photos = make_photos(self.dir / "photos", count=60)
+        (photos / "dog/001.png").write_bytes(b"no picture")
+        self.assertEqual(self.run_in("pack", "photos", "photos.bpk").code, 0)
+        with tarfile.open(self.dir / "photos.tar", "w") as archive:
+            archive.add(photos, "photos")
+        files = []
+        for form in ("photos", "photos.bpk", "photos.tar"):
+            result = self.run_in("train", "--data", form, "--out", "run-" + form, "--augment-train", "random_crop(16, padding=2) | hflip",
+                                 "--on-bad", "substitute", *QUICK)
+            self.assertEqual(result.code, 0, result.err)
+            files.append((self.dir / ("run-" + form) / "model" / "model.safetensors").read_bytes())
+        self.assertEqual(files[0], files[1])
+        self.assertEqual(files[0], files[2])
 
     def test_missing_and_empty_data(self):
         self.refused(self.run_in("train", "--data", "nothing-here", *QUICK), 3, "nothing-here")
