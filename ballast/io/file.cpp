@@ -165,7 +165,8 @@ int RealFs::mkdir(const stdfs::path& path) {
 }
 
 int RealFs::unlink(const stdfs::path& path) {
-  return ::unlink(path.c_str()) == 0 ? 0 : last_error();
+  if (::unlink(path.c_str()) == 0) return 0;
+  return errno == EISDIR && ::rmdir(path.c_str()) == 0 ? 0 : last_error();
 }
 
 int RealFs::readdir(const stdfs::path& path, std::vector<FolderEntry>& entries) {
@@ -365,6 +366,33 @@ void write_file_atomic(const stdfs::path& path, std::span<const std::byte> bytes
 
 void write_file_atomic(const stdfs::path& path, std::string_view text) {
   write_file_atomic(real_fs(), path, text);
+}
+
+void write_new_file(FileSystem& fs, const stdfs::path& path, std::span<const std::byte> bytes) {
+  const int file = repeat_interrupted([&] { return fs.open(path, OpenMode::create_new); });
+  if (file < 0) fail_storage(kCannotWrite, path, -file, "open");
+  const char* call = "fallocate";
+  int result = repeat_interrupted([&] { return fs.fallocate(file, bytes.size()); });
+  // Not every file system can preallocate (and none nothing): then writing itself finds out.
+  if (result == -EOPNOTSUPP || result == -ENOSYS || result == -EINVAL) result = 0;
+  if (result >= 0) {
+    call = "write";
+    result = write_fully(fs, file, bytes, 0);
+  }
+  if (result >= 0) {
+    call = "fsync";
+    result = repeat_interrupted([&] { return fs.fsync(file); });
+  }
+  // An interrupted close has closed the descriptor, and the content is durable already.
+  const int closed = fs.close(file);
+  if (result >= 0 && closed < 0 && closed != -EINTR) {
+    call = "close";
+    result = closed;
+  }
+  if (result < 0) {
+    repeat_interrupted([&] { return fs.unlink(path); });
+    fail_storage(kCannotWrite, path, -result, call);
+  }
 }
 
 std::vector<std::byte> read_file(FileSystem& fs, const stdfs::path& path, uint64_t max_bytes) {

@@ -56,6 +56,7 @@ class FileSystem {
   virtual int close(int file) = 0;
   virtual int rename(const std::filesystem::path& from, const std::filesystem::path& to) = 0;
   virtual int mkdir(const std::filesystem::path& path) = 0;
+  /// Removes a file, or an empty folder.
   virtual int unlink(const std::filesystem::path& path) = 0;
   /// The names in a folder, without . and .., in byte order.
   virtual int readdir(const std::filesystem::path& path, std::vector<FolderEntry>& entries) = 0;
@@ -177,6 +178,12 @@ class StagedFile {
   int file_ = -1;
   uint64_t size_ = 0;
 };
+
+/// Writes a file that must not exist yet, durably: space reserved, all bytes, fsync, close. Its name is durable only after
+/// fsync_dir of the folder.
+/// Errors   StorageError with path, call and cause; the file is removed again.
+void write_new_file(FileSystem& fs, const std::filesystem::path& path,
+                    std::span<const std::byte> bytes);
 
 /// The whole content of a file.
 /// Errors   DataError `[file] cannot read PATH: No such file or directory`; also for a folder, and for a file of more than
