@@ -89,6 +89,8 @@ std::unique_ptr<Command> make_ensemble_prune_command();
 std::unique_ptr<Command> make_ensemble_cascade_command();
 std::unique_ptr<Command> make_ensemble_eval_command();
 std::unique_ptr<Command> make_ensemble_report_command();
+std::unique_ptr<Command> make_what_if_command();
+std::unique_ptr<Command> make_fsck_command();
 std::unique_ptr<Command> make_report_command();
 std::unique_ptr<Command> make_config_command();
 std::unique_ptr<Command> make_bench_command();

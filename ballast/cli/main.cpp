@@ -81,7 +81,7 @@ std::unique_ptr<Command> take_command(std::vector<std::string>& words) {
 
 int run(const std::vector<std::string>& given) {
   Session session;
-  session.signal = install_signal_handlers();
+  session.signals = install_signal_handlers();
   std::vector<std::string> words = given;
   for (const std::string& word : words) {
     session.json = session.json || word == "--json";
@@ -154,6 +154,7 @@ const std::vector<CommandEntry>& command_catalog() {
       {"ensemble eval", make_ensemble_eval_command},
       {"ensemble report", make_ensemble_report_command},
       {"calibrate", make_calibrate_command},
+      {"what-if", make_what_if_command}, {"fsck", make_fsck_command},
       {"report", make_report_command},   {"config", make_config_command},       {"bench", make_bench_command},
       {"doctor", make_doctor_command},   {"completion", make_completion_command}, {"version", make_version_command},
   };

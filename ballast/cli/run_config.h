@@ -30,7 +30,7 @@ void describe(Visitor& visit, ConfigFlags& o) {
                                .flags = "--lr-base", .range = above(0)});
   visit("clip_grad", o.clip_grad, {.help = "clip gradients at this limit: --clip norm:C", .flags = "--clip-grad",
                                    .range = above(0), .value_name = "C"});
-  visit("clip_mode", o.clip_mode, {.help = "what --clip-grad limits", .flags = "--clip-mode", .choices = "norm value"});
+  visit("clip_mode", o.clip_mode, {.help = "what --clip-grad limits", .flags = "--clip-mode", .choices = "norm value agc"});
   visit("channels_last", o.channels_last, {.help = "--layout channels_last", .flags = "--channels-last"});
   visit("no_aug", o.no_aug, {.help = "--augment none", .flags = "--no-aug"});
   visit("sched_on_updates", o.sched_on_updates, {.help = "--sched-per step", .flags = "--sched-on-updates"});

@@ -1,11 +1,12 @@
 #pragma once
 
-#include <csignal>
 #include <iosfwd>
 #include <string>
 #include <string_view>
 
 #include <nlohmann/json.hpp>
+
+#include "signals.h"
 
 namespace ballast::cli {
 
@@ -18,10 +19,13 @@ struct Session {
   /// Colour on stderr and stdout.
   bool color_err = false;
   bool color_out = false;
-  /// The number of the last stop signal that came, or 0. Set by the handlers of signals.h.
-  const volatile std::sig_atomic_t* signal = nullptr;
+  /// Set by the handlers; null: none are installed.
+  const SignalFlags* signals = nullptr;
 
-  int stop_signal() const { return signal == nullptr ? 0 : *signal; }
+  /// The number of the first stop signal that came, or 0.
+  int stop_signal() const { return signals == nullptr ? 0 : signals->stop; }
+  /// How often a save was asked for.
+  int save_signals() const { return signals == nullptr ? 0 : signals->save; }
   /// A text of the report: to stdout, unless --json.
   void print(std::string_view text) const;
   /// The report as JSON: to stdout, if --json.

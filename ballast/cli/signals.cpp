@@ -6,7 +6,7 @@
 
 namespace ballast::cli {
 namespace {
-volatile std::sig_atomic_t g_signal = 0;
+SignalFlags g_flags;
 volatile std::sig_atomic_t g_interrupts = 0;
 
 extern "C" void on_stop_signal(int number) {
@@ -18,13 +18,15 @@ extern "C" void on_stop_signal(int number) {
       _exit(130);
     }
   }
-  if (g_signal == 0) {
-    g_signal = number;
+  if (g_flags.stop == 0) {
+    g_flags.stop = number;
   }
 }
+
+extern "C" void on_save_signal(int) { g_flags.save = g_flags.save + 1; }
 }  // namespace
 
-const volatile std::sig_atomic_t* install_signal_handlers() {
+const SignalFlags* install_signal_handlers() {
   for (const int number : {SIGINT, SIGTERM, SIGHUP, SIGXCPU}) {
     struct sigaction old {};
     if (sigaction(number, nullptr, &old) == 0 && old.sa_handler == SIG_IGN) {
@@ -36,8 +38,13 @@ const volatile std::sig_atomic_t* install_signal_handlers() {
     action.sa_flags = SA_RESTART;
     sigaction(number, &action, nullptr);
   }
+  struct sigaction save {};
+  save.sa_handler = on_save_signal;
+  sigemptyset(&save.sa_mask);
+  save.sa_flags = SA_RESTART;
+  sigaction(SIGUSR1, &save, nullptr);
   std::signal(SIGPIPE, SIG_IGN);
-  return &g_signal;
+  return &g_flags;
 }
 
 }  // namespace ballast::cli

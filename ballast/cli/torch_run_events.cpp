@@ -92,6 +92,12 @@ std::string plan_text(const RunPlan& p) {
   if (!p.folder.empty()) {
     out += line("folder", p.folder.string());
   }
+  if (p.resumed_step > 0) {
+    out += line("goes on", "behind step " + format_count(p.resumed_step) + " of " + format_count(p.steps) + ", from " + p.resumed_from);
+  }
+  for (const std::string& edit : p.edits) {
+    out += line("change", edit);
+  }
   for (const std::string& hint : p.hints) {
     out += line("", hint);
   }
@@ -109,6 +115,7 @@ nlohmann::ordered_json plan_json(const RunPlan& p) {
           {"device", p.device}, {"layout", p.layout}, {"threads", p.threads}, {"workers", p.workers}, {"seed", p.seed},
           {"fingerprint", p.fingerprint}, {"images_per_second", p.images_per_second},
           {"seconds_estimate", p.seconds_estimate}};
+  plan["resumed_step"] = p.resumed_step;
   plan["start"] = nlohmann::ordered_json::parse(start_json(p.start).text());
   return plan;
 }
@@ -174,10 +181,17 @@ bool TerminalEvents::stop_requested() {
   const int signal = session_.stop_signal();
   if (signal != 0 && !told_stop_) {
     told_stop_ = true;
-    progress_.line(signal == SIGINT ? "ballast: stopping after this batch (Ctrl-C again: at once, unsaved)"
-                                    : "ballast: stopping after this batch");
+    progress_.line(signal == SIGINT ? "ballast: saving and stopping after this batch (Ctrl-C again: at once, unsaved)"
+                                    : "ballast: saving and stopping after this batch");
   }
   return signal != 0;
+}
+
+bool TerminalEvents::save_requested() {
+  const int asked = session_.save_signals();
+  const bool now = asked != saves_asked_;
+  saves_asked_ = asked;
+  return now;
 }
 
 void TerminalEvents::finish() { progress_.finish(); }

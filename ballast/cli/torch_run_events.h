@@ -23,6 +23,7 @@ class TerminalEvents : public RunEvents {
   void on_warning(const std::string& text) override;
   void on_phase(const std::string& text) override;
   bool stop_requested() override;
+  bool save_requested() override;
 
   /// Takes the bar away; before anything else is printed.
   void finish();
@@ -35,6 +36,7 @@ class TerminalEvents : public RunEvents {
   std::optional<RunPlan> plan_;
   std::optional<double> best_;
   bool told_stop_ = false;
+  int saves_asked_ = 0;
 };
 
 /// The plan as lines for people, and as JSON.

@@ -48,12 +48,18 @@ int train_with_torch(const Session& session, const TrainRequest& request) {
     code = kNonFinite;
   }
   std::string text;
+  if (result.was_finished) {
+    text = "the run in " + result.folder.string() + " had ended (" + result.reason + " after " + format_count(result.epochs) +
+        " epochs): nothing is left to do; --resume " + result.folder.string() + " --epochs N makes it longer\n";
+  }
   if (request.options.dry_run) {
     text = "dry run: two steps went well, nothing was written\n";
   } else {
-    text += "ended     " + result.reason + " after " + format_count(result.epochs) + " epochs, " + format_count(result.steps) +
-        " steps, " + format_duration(result.seconds) + " (" + format_count(std::llround(result.images_per_second)) +
-        " images/s)\n";
+    text += "ended     " + result.reason + " after " + format_count(result.epochs) + " epochs, " + format_count(result.steps) + " steps";
+    if (!result.was_finished) {
+      text += ", " + format_duration(result.seconds) + " (" + format_count(std::llround(result.images_per_second)) + " images/s)";
+    }
+    text += "\n";
     if (result.best_epoch > 0) {
       text += "best      epoch " + std::to_string(result.best_epoch) + "\n";
     }
@@ -77,6 +83,7 @@ int train_with_torch(const Session& session, const TrainRequest& request) {
       {"report", result.report.empty() ? ordered_json() : ordered_json(result.report.string())},
       {"reason", result.reason},
       {"interrupted", result.interrupted},
+      {"was_finished", result.was_finished},
       {"epochs", result.epochs},
       {"steps", result.steps},
       {"best_epoch", result.best_epoch},
@@ -92,8 +99,8 @@ int train_with_torch(const Session& session, const TrainRequest& request) {
   session.document(document);
   if (result.interrupted) {
     const int signal = session.stop_signal();
-    session.warn(std::string("stopped by ") + (signal == SIGINT ? "Ctrl-C" : strsignal(signal)) + "; what was saved is in " +
-                 result.folder.string());
+    session.warn("stopped by " + std::string(signal == 0 ? "--session-time" : signal == SIGINT ? "Ctrl-C" : strsignal(signal)) + "; ballast train --resume " +
+                 result.folder.string() + " goes on where it stands");
   }
   return code;
 }

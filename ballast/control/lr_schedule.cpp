@@ -29,6 +29,28 @@ double one_cycle(const LrScheduleOptions& options, int64_t u, int64_t total, dou
   return last > top ? cosine_between(peak, end, (step - top) / (last - top)) : end;
 }
 
+struct Cycle {
+  int64_t number = 0, begin = 0, end = 0;
+};
+
+// The cycle of step u of `total`: ends at the rounded share of a geometric series.
+Cycle cycle_of(const LrScheduleOptions& options, int64_t u, int64_t total) {
+  double sum = 0, length = 1;
+  for (int64_t i = 0; i < options.cycles; ++i, length *= options.cycle_mult) sum += length;
+  Cycle cycle{.end = total};
+  double done = 0;
+  length = 1;
+  for (int64_t i = 0; i < options.cycles; ++i, length *= options.cycle_mult) {
+    done += length;
+    const int64_t end = i + 1 == options.cycles
+                            ? total
+                            : std::llround(static_cast<double>(total) * done / sum);
+    if (u < end) return {i, cycle.begin, end};
+    cycle.begin = end;
+  }
+  return cycle;
+}
+
 // The step that decides the value of step t.
 int64_t effective_step(const LrScheduleOptions& options, int64_t t, int64_t total) {
   check_lr_schedule(options);
@@ -52,7 +74,14 @@ void check_lr_schedule(const LrScheduleOptions& options) {
        "steps_per_epoch must be 1 or more, got ", options.steps_per_epoch);
   switch (options.name) {
     case LrScheduleName::constant:
+    case LrScheduleName::plateau:
+      break;
     case LrScheduleName::cosine:
+      must(options.cycles >= 1, "cycles must be 1 or more, got ", options.cycles);
+      must(options.cycle_mult >= 1 && std::isfinite(options.cycle_mult),
+           "cycle_mult must be 1 or more, got ", options.cycle_mult);
+      must(options.cycle_decay > 0 && options.cycle_decay <= 1,
+           "cycle_decay must be in (0, 1], got ", options.cycle_decay);
       break;
     case LrScheduleName::step:
       must(options.every >= 1, "every must be 1 or more steps, got ", options.every);
@@ -95,6 +124,7 @@ double lr_at(const LrScheduleOptions& options, int64_t t, int64_t total) {
   const double share = static_cast<double>(u) / static_cast<double>(total - w);
   switch (options.name) {
     case LrScheduleName::constant:
+    case LrScheduleName::plateau:
       break;
     case LrScheduleName::step:
       return options.lr * std::pow(options.gamma, static_cast<double>(u / options.every));
@@ -103,8 +133,13 @@ double lr_at(const LrScheduleOptions& options, int64_t t, int64_t total) {
           std::ranges::upper_bound(options.milestones, u) - options.milestones.begin();
       return options.lr * std::pow(options.gamma, static_cast<double>(passed));
     }
-    case LrScheduleName::cosine:
-      return cosine_between(options.lr, options.min_lr, share);
+    case LrScheduleName::cosine: {
+      const Cycle cycle = cycle_of(options, u, total - w);
+      const double peak = std::max(
+          options.min_lr, options.lr * std::pow(options.cycle_decay, static_cast<double>(cycle.number)));
+      return cosine_between(peak, options.min_lr,
+                            static_cast<double>(u - cycle.begin) / static_cast<double>(cycle.end - cycle.begin));
+    }
     case LrScheduleName::poly:
       return options.lr * std::pow(1 - share, options.power);
     case LrScheduleName::one_cycle:
@@ -119,6 +154,13 @@ double momentum_at(const LrScheduleOptions& options, int64_t t, int64_t total, d
   if (options.name != LrScheduleName::one_cycle) return momentum;
   return one_cycle(options, step, total, options.max_momentum, options.min_momentum,
                    options.max_momentum);
+}
+
+bool cycle_restarts_at(const LrScheduleOptions& options, int64_t t, int64_t total) {
+  check_lr_schedule(options);
+  const int64_t w = std::min(options.warmup_steps, total);
+  if (options.name != LrScheduleName::cosine || t <= w || t >= total) return false;
+  return cycle_of(options, t - w, total - w).begin == t - w;
 }
 
 }  // namespace ballast

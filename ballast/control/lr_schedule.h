@@ -5,7 +5,7 @@
 
 namespace ballast {
 
-enum class LrScheduleName { constant, step, multistep, cosine, one_cycle, poly };
+enum class LrScheduleName { constant, step, multistep, cosine, one_cycle, poly, plateau };
 
 /// Options of lr_at and momentum_at. All lengths are in optimizer steps.
 struct LrScheduleOptions {
@@ -20,6 +20,11 @@ struct LrScheduleOptions {
   double warmup_lr = 0.0;
   /// step: length of a stair; >= 1.
   int64_t every = 1;
+  /// cosine: number of cycles (warm restarts), >= 1; each is cycle_mult >= 1 times as long as the one before, and starts from
+  /// cycle_decay in (0, 1] times its peak.
+  int64_t cycles = 1;
+  double cycle_mult = 1.0;
+  double cycle_decay = 1.0;
   /// step, multistep: factor of each stair; > 0.
   double gamma = 0.1;
   /// multistep: first step of each stair but the first, rising, counted from the end of the warm-up.
@@ -45,11 +50,13 @@ struct LrScheduleOptions {
 ///   constant  lr0
 ///   step      lr0 * gamma^floor(u/every)
 ///   multistep lr0 * gamma^#{milestones <= u}
-///   cosine    min_lr + (lr0 - min_lr) * (1 + cos(pi*u/T))/2
+///   cosine    min_lr + (p_i - min_lr) * (1 + cos(pi*(u - b_i)/L_i))/2 in cycle i, which begins at b_i, has L_i steps in
+///             proportion to cycle_mult^i and the peak p_i = max(min_lr, lr0 * cycle_decay^i); one cycle: b = 0, L = T
 ///   poly      lr0 * (1 - u/T)^power
+///   plateau   lr0; control/plateau.h multiplies it
 ///   one_cycle lr0/div -> lr0 at step pct_start*T - 1, -> lr0/(div*final_div) at step T - 1, both halves of a cosine
 ///
-/// The values are those of PyTorch's StepLR, MultiStepLR, CosineAnnealingLR, PolynomialLR, OneCycleLR and, for the warm-up,
+/// The values are those of PyTorch's StepLR, MultiStepLR, CosineAnnealingLR, CosineAnnealingWarmRestarts, PolynomialLR, OneCycleLR and, for the warm-up,
 /// LinearLR over w - 1 steps.
 /// Source   Loshchilov & Hutter 2017, arXiv:1608.03983 (cosine); Smith & Topin 2017, arXiv:1708.07120 (one_cycle).
 /// t        in [0, total); a later t counts as the last step.
@@ -59,6 +66,9 @@ double lr_at(const LrScheduleOptions& options, int64_t t, int64_t total);
 /// Momentum of step t: that of one_cycle falls from max_momentum to min_momentum while the rate rises, and back; every
 /// other schedule leaves `momentum` as it is.
 double momentum_at(const LrScheduleOptions& options, int64_t t, int64_t total, double momentum);
+
+/// True if a new cycle of cosine begins with step t (not the first one).
+bool cycle_restarts_at(const LrScheduleOptions& options, int64_t t, int64_t total);
 
 /// Throws what lr_at would throw for these options, before a run starts.
 void check_lr_schedule(const LrScheduleOptions& options);

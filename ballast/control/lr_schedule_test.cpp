@@ -42,6 +42,29 @@ TEST(LrSchedule, CosineEqualsPyTorch) {
   expect_pytorch("cosine", {.lr = 0.2});
   expect_pytorch("cosine_min", {.lr = 0.2, .min_lr = 0.01});
 }
+TEST(LrSchedule, CosineWithRestartsEqualsPyTorch) {
+  const LrScheduleOptions cycles{.lr = 0.2, .min_lr = 0.01, .cycles = 3, .cycle_mult = 2};
+  expect_pytorch("cosine_cycles", cycles);
+  expect_pytorch("cosine_equal_cycles", {.lr = 0.2, .cycles = 3});
+  std::vector<int64_t> restarts;
+  for (int64_t t = 0; t < 70; ++t) {
+    if (cycle_restarts_at(cycles, t, 70)) restarts.push_back(t);
+  }
+  EXPECT_EQ(restarts, (std::vector<int64_t>{10, 30}));
+}
+TEST(LrSchedule, PeaksOfCyclesDecay) {
+  const LrScheduleOptions cycles{.lr = 0.4, .min_lr = 0.08, .warmup_steps = 10, .cycles = 4, .cycle_decay = 0.5};
+  EXPECT_DOUBLE_EQ(lr_at(cycles, 10, 110), 0.4);
+  EXPECT_DOUBLE_EQ(lr_at(cycles, 35, 110), 0.2);
+  EXPECT_DOUBLE_EQ(lr_at(cycles, 60, 110), 0.1);
+  EXPECT_DOUBLE_EQ(lr_at(cycles, 85, 110), 0.08);  // never below min_lr
+  EXPECT_TRUE(cycle_restarts_at(cycles, 35, 110));
+  EXPECT_FALSE(cycle_restarts_at(cycles, 10, 110));
+  EXPECT_DOUBLE_EQ(lr_at({.lr = 0.4, .cycles = 9}, 1, 3), 0.4);  // more cycles than steps
+}
+TEST(LrSchedule, PlateauIsTheBaseItself) {
+  EXPECT_EQ(lr_at({.name = LrScheduleName::plateau, .lr = 0.4}, 50, 110), 0.4);
+}
 TEST(LrSchedule, PolyEqualsPyTorch) {
   expect_pytorch("poly", {.name = LrScheduleName::poly, .lr = 0.2});
   expect_pytorch("poly_2", {.name = LrScheduleName::poly, .lr = 0.2, .power = 2.5});
@@ -121,6 +144,9 @@ TEST(LrSchedule, RefusesOptionsOutsideTheirRange) {
   refuse({.lr = 0.1, .warmup_lr = -1}, "warmup_lr must be in [0, lr = 0.1], got -1");
   refuse({.warmup_steps = -1}, "warmup must be 0 or more steps, got -1");
   refuse({.per_epoch = true}, "steps_per_epoch must be 1 or more, got 0");
+  refuse({.cycles = 0}, "cycles must be 1 or more, got 0");
+  refuse({.cycle_mult = 0.5}, "cycle_mult must be 1 or more, got 0.5");
+  refuse({.cycle_decay = 0}, "cycle_decay must be in (0, 1], got 0");
   refuse({.name = step, .every = 0}, "every must be 1 or more steps, got 0");
   refuse({.name = step, .gamma = 0}, "gamma must be above 0, got 0");
   refuse({.name = multistep, .gamma = -1}, "gamma must be above 0, got -1");

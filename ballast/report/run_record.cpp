@@ -226,7 +226,7 @@ class Reader {
   void check_row(const JsonValue& row) {
     static const std::set<std::string_view> kOwn = {"kind",      "step", "epoch",     "split",
                                                     "per_class", "wait", "reference", "best",
-                                                    "improved",  "ids",  "n"};
+                                                    "improved",  "ids",  "n",         "lr"};
     CheckRow c;
     c.step = integer_of(row, "step");
     c.epoch = row.number_or("epoch", kNone);

@@ -163,6 +163,29 @@ void Optimizer::clip_values(double limit) {
   }
 }
 
+bool Optimizer::clip_units(double limit, const std::string& head) {
+  torch::NoGradGuard no_grad;
+  bool clipped = false;
+  for (const Slot& slot : slots_) {
+    torch::Tensor g = slot.parameter.value.grad();
+    if (!g.defined() || slot.parameter.name.starts_with(head + ".")) {
+      continue;
+    }
+    std::vector<int64_t> dims;  // all but the first
+    for (int64_t d = 1; d < g.dim(); ++d) {
+      dims.push_back(d);
+    }
+    const auto norm = [&](const torch::Tensor& t) {
+      return dims.empty() ? t.norm() : at::linalg_vector_norm(t, 2, dims, /*keepdim=*/true);
+    };
+    const torch::Tensor factor =
+        norm(slot.parameter.value.detach()).clamp_min(1e-3).mul(limit).div(norm(g).clamp_min(1e-12)).clamp_max(1);
+    clipped = clipped || factor.min().item<double>() < 1;
+    g.mul_(factor);
+  }
+  return clipped;
+}
+
 void Optimizer::step(double lr, double scale, std::optional<double> momentum) {
   torch::NoGradGuard no_grad;
   ++steps_;
@@ -265,6 +288,15 @@ std::vector<NamedParameter> Optimizer::state() const {
     }
   }
   return all;
+}
+
+void Optimizer::restore(int64_t steps, const StateDict& saved, const std::string& label) {
+  StateDict own;
+  for (const NamedParameter& p : state()) {
+    own.emplace(p.name, p.value);
+  }
+  copy_into(own, saved, label);
+  steps_ = steps;
 }
 
 }  // namespace ballast

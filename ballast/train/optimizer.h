@@ -8,6 +8,7 @@
 #include <torch/types.h>
 
 #include <ballast/weights/param_groups.h>
+#include <ballast/weights/state_dict.h>
 
 namespace ballast {
 
@@ -59,6 +60,10 @@ class Optimizer {
   /// Clamps every gradient to [-limit, limit].
   void clip_values(double limit);
 
+  /// Adaptive clipping of each output unit (ClipMode::agc); parameters of the module `head` are left alone. Returns whether a
+  /// gradient was made smaller.
+  bool clip_units(double limit, const std::string& head);
+
   /// Updates the parameters that have a gradient. `scale` multiplies every gradient on the way in (clipping by norm).
   /// `momentum` replaces mu or beta1 in this step.
   void step(double lr, double scale = 1, std::optional<double> momentum = std::nullopt);
@@ -70,6 +75,9 @@ class Optimizer {
   const std::vector<ParamGroup>& groups() const { return groups_; }
   /// State tensors by name, for saving; they change with the next step.
   std::vector<NamedParameter> state() const;
+  /// Copies such tensors back, and the number of steps done.
+  /// Errors: DataError as copy_into.
+  void restore(int64_t steps, const StateDict& state, const std::string& label);
 
  private:
   struct Slot {

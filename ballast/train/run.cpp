@@ -11,7 +11,9 @@
 #include <ballast/train/machine.h>
 #include <ballast/train/nonfinite_report.h>
 #include <ballast/train/pretrained.h>
+#include <ballast/train/resume.h>
 #include <ballast/train/run_check.h>
+#include <ballast/train/run_checkpoint.h>
 #include <ballast/train/run_context.h>
 #include <ballast/train/run_end.h>
 #include <ballast/train/run_plan.h>
@@ -21,17 +23,10 @@
 namespace ballast {
 namespace {
 
-void open_folder(RunContext& run) {
+void begin_record(RunContext& run) {
   const RunOptions& o = run.setup.options;
-  RunFolderOptions f;
-  f.name = o.run.name;
-  f.out = o.run.out;
-  f.stem = run.setup.data_name + "-" + run.setup.model.name;
-  f.overwrite = o.run.overwrite;
-  run.folder = std::make_unique<RunFolder>(real_fs(), f);
-  run.plan.folder = run.folder->path();
-  run.record = std::make_unique<RunRecord>(*run.folder, o.log.tensorboard);
   run.folder->write("config.toml", config_text(o));
+  run.record = std::make_unique<RunRecord>(*run.folder, o.log.tensorboard);
   run.folder->write("env.json", environment_json(run.plan).text(2) + "\n");
   run.folder->write("split.csv", run.setup.data.split_csv());
   if (!run.plan.start.path.empty()) {
@@ -39,9 +34,6 @@ void open_folder(RunContext& run) {
   }
   run.record->event("start", 0, "process " + std::to_string(getpid()));
   run.record->event("init", 0, run.plan.init);
-  for (const std::string& text : run.early_warnings) {
-    run.record->event("warning", 0, text);
-  }
   JsonValue row = JsonValue::object();
   row["kind"] = "run";
   row["version"] = version();
@@ -57,13 +49,21 @@ void open_folder(RunContext& run) {
 /// The loop over steps.
 class Training {
  public:
-  Training(RunContext& run, StepLog& log, RunChecks& checks)
-      : run_(run), log_(log), checks_(checks), last_save_(seconds_now()) {}
+  Training(RunContext& run, StepLog& log, RunChecks& checks, RunCheckpoints& checkpoints)
+      : run_(run), log_(log), checks_(checks), checkpoints_(checkpoints) {}
 
   /// Trains to the end, or until something stops it.
-  StopReason train() {
-    for (int64_t epoch = 0; epoch < run_.setup.epochs; ++epoch) {
-      run_.loader->start_epoch(epoch);
+  StopReason train(bool check_pending) {
+    check_pending_ = check_pending;
+    if (check_pending) {
+      if (const std::optional<StopReason> reason = check_and_save()) {
+        return *reason;
+      }
+    }
+    const int64_t in_epoch = run_.setup.steps_per_epoch;
+    while (run_.trainer->steps() < run_.setup.total_steps) {
+      const int64_t t = run_.trainer->steps();
+      run_.loader->start_epoch(t / in_epoch, t % in_epoch);
       for (;;) {
         const double begin = seconds_now();
         const BatchSlot* slot = run_.loader->next();
@@ -81,16 +81,18 @@ class Training {
     }
     return StopReason::completed;
   }
+  /// The check that is due after the last step was not made.
+  bool check_pending() const { return check_pending_; }
 
  private:
   StepResult step(const BatchSlot& slot) {
     const TensorBatch batch = tensor_batch(slot);
-    if (batch.x.size(0) == 0) {
-      return {};
-    }
     const StepResult result = run_.trainer->step(batch.x, batch.y, batch.partner, batch.lam);
     if (!result.finite) {
       fail_non_finite(run_, log_, result, slot);
+    }
+    if (run_.ema) {
+      run_.ema->update();
     }
     return result;
   }
@@ -99,23 +101,40 @@ class Training {
   std::optional<StopReason> between_steps() {
     const int64_t t = run_.trainer->steps();
     const bool last = t == run_.setup.total_steps;
+    check_pending_ = last || checks_.due(t);
     if (run_.events.stop_requested()) {
       return StopReason::signal;
     }
-    if (!last && out_of_time()) {
-      checks_.check();
-      return StopReason::max_time;
+    if (!last && session_over()) {
+      return StopReason::session_time;
     }
-    if (last || checks_.due(t)) {
+    if (!last && out_of_time()) {
+      const std::optional<StopReason> reason = checks_.check();
+      return reason == StopReason::signal ? reason : StopReason::max_time;
+    }
+    return check_and_save();
+  }
+
+  std::optional<StopReason> check_and_save() {
+    const bool checks = check_pending_;
+    if (checks) {
       if (const std::optional<StopReason> reason = checks_.check()) {
+        check_pending_ = reason == StopReason::signal;
         return reason;
       }
+      check_pending_ = false;
     }
-    if (!last && save_due()) {
-      last_save_ = seconds_now();
-      run_.try_to_save([&] { save_checkpoint(run_); });
+    const bool last = run_.trainer->steps() == run_.setup.total_steps;
+    if (run_.events.save_requested() || (!last && checkpoints_.due(checks))) {
+      checkpoints_.save();
     }
     return {};
+  }
+
+  // A save must still fit.
+  bool session_over() const {
+    const std::optional<Duration>& limit = run_.setup.options.run.session_time;
+    return limit && seconds_now() - session_start_ + log_.seconds_per_step() + 2 * std::max(run_.save_time, 0.1) > limit->seconds();
   }
 
   bool out_of_time() const {
@@ -135,19 +154,12 @@ class Training {
     return !fits_budget(facts, limit->seconds());
   }
 
-  bool save_due() const {
-    const Duration& every = run_.setup.options.save.every;
-    if (every.is_time()) {
-      return seconds_now() - last_save_ >= every.seconds();
-    }
-    const int64_t steps = every.steps(run_.setup.steps_per_epoch, run_.setup.total_steps);
-    return run_.trainer->steps() % std::max<int64_t>(1, steps) == 0;
-  }
-
   RunContext& run_;
   StepLog& log_;
   RunChecks& checks_;
-  double last_save_ = 0;
+  RunCheckpoints& checkpoints_;
+  bool check_pending_ = false;
+  double session_start_ = seconds_now();
 };
 
 RunResult dry_run(RunContext& run) {
@@ -158,10 +170,8 @@ RunResult dry_run(RunContext& run) {
       break;
     }
     const TensorBatch batch = tensor_batch(*slot);
-    if (batch.x.size(0) > 0 && !run.trainer->step(batch.x, batch.y, batch.partner, batch.lam).finite) {
-      fail<NonFiniteError>("train", "the loss must be finite, it is not at step ", run.trainer->steps(),
-                           "; a smaller --lr or --clip norm:1 may help");
-    }
+    check<NonFiniteError>(run.trainer->step(batch.x, batch.y, batch.partner, batch.lam).finite, "train", "the loss must be finite, it is not at step ",
+                          run.trainer->steps(), "; a smaller --lr or --clip norm:1 may help");
   }
   RunResult result;
   result.steps = run.trainer->steps();
@@ -170,33 +180,151 @@ RunResult dry_run(RunContext& run) {
   return result;
 }
 
+[[noreturn]] void fail_ended(const RunOptions& o, const std::string& reason, int64_t step, int64_t best_epoch,
+                             const std::filesystem::path& folder) {
+  fail<NonFiniteError>("train", o.stop.monitor, " must stay finite and below stop.divergence, ",
+                       reason == stop_reason_name(StopReason::diverged) ? "it was beyond it" : "training met a value that is not finite",
+                       " at step ", step, "; the best weights, of epoch ", best_epoch, ", are in ", (folder / "model").string());
+}
+
+bool is_failure(const std::string& reason) {
+  return reason == stop_reason_name(StopReason::diverged) || reason == stop_reason_name(StopReason::non_finite);
+}
+
+// The options with what the run was begun with: its number of threads, on which bits depend.
+RunOptions with_recorded_threads(RunOptions o, const std::optional<Resume>& resume) {
+  if (resume && resume->checkpoint() != nullptr && o.run.threads.is_auto()) {
+    o.run.threads = Auto<int64_t>(resume->state().at("threads").integer());
+  }
+  return o;
+}
+
+// A run that goes on with changed options: told, kept in the state and in config.toml.
+void note_edits(RunContext& run, const Resume& resume, RunCheckpoints& checkpoints) {
+  const std::vector<Resume::Edit> edits = resume.edits(run.setup.options);
+  if (edits.empty()) {
+    return;
+  }
+  const int64_t t = run.trainer->steps();
+  RunOptions& o = run.setup.options;
+  for (const Resume::Edit& e : edits) {
+    JsonValue row = JsonValue::object();
+    row["step"] = t;
+    row["key"] = e.key;
+    row["before"] = e.before;
+    row["now"] = e.now;
+    checkpoints.edits.push_back(std::move(row));
+    o.origins[e.key] = "edit at step " + std::to_string(t);
+    run.record->event("edit", t, e.key + " " + e.before + " -> " + e.now);
+  }
+  run.folder->write("config.toml", config_text(o));
+}
+
+// Brings a run back, and its logs to where they were.
+RunPosition go_on(RunContext& run, RunChecks& checks, RunCheckpoints& checkpoints, Resume& resume) {
+  RunPosition position = checkpoints.restore(resume);
+  const RunOptions& o = run.setup.options;
+  const int64_t t = run.trainer->steps();
+  const std::string there = resume.state().at("fingerprint").string();
+  if (there != run.plan.fingerprint) {
+    const std::string text = "the run was begun with fingerprint " + there + ", this is " + run.plan.fingerprint;
+    check<DataError>(!o.exact, "run", text, ": the bits would not be those of an unbroken run (--exact)");
+    run.warn(text + ": the bits will not be those of an unbroken run");
+  }
+  run.record = std::make_unique<RunRecord>(*run.folder, o.log.tensorboard, resume.record());
+  run.record->event("resume", t, "process " + std::to_string(getpid()) + ", from checkpoints/" + resume.checkpoint()->name);
+  for (const std::string& text : resume.passed_over()) {
+    run.warn(text + "; an older checkpoint is taken");
+  }
+  const std::vector<Resume::Edit> edits = resume.edits(o);
+  if (!edits.empty()) {
+    position.ended.clear();
+    if (std::ranges::any_of(edits, [](const Resume::Edit& e) { return e.key.starts_with("stop."); })) {
+      checks.replay(read_jsonl(run.folder->path() / "metrics.jsonl").rows);
+    }
+    note_edits(run, resume, checkpoints);
+  }
+  remove_file(run.folder->fs(), run.folder->path() / "result.json");
+  return position;
+}
+
+void plan_resumed(RunContext& run, const Resume& resume) {
+  run.plan.resumed_step = resume.state().at("position").at("step").integer();
+  run.plan.resumed_from = "checkpoints/" + resume.checkpoint()->name;
+  for (const Resume::Edit& e : resume.edits(run.setup.options)) {
+    run.plan.edits.push_back(e.key + " " + e.before + " -> " + e.now);
+  }
+  run.plan.folder = run.folder->path();
+  run.plan.init = "as begun";
+  plan_run(run, resume.session().at("images_per_second").number());
+}
+
 }  // namespace
 
-RunResult run_training(const RunOptions& options, RunEvents& events) {
-  RunContext run(options, events);
-  plan_run(run);
+RunResult run_training(const RunOptions& options, RunEvents& events) { return run_training(options, events, real_fs()); }
+
+RunResult run_training(const RunOptions& options, RunEvents& events, FileSystem& fs) {
+  std::optional<Resume> resume = Resume::find(options, fs);
+  const bool resumed = resume && resume->checkpoint() != nullptr;
+  RunContext run(with_recorded_threads(options, resume), events, resumed);
+  if (resume) {
+    if (!options.restart) {
+      resume->check_edits(run.setup.options);
+      resume->check_data(run.setup.options, run.setup.data.split_csv());
+    }
+    if (resume->result() != nullptr && resume->edits(run.setup.options).empty()) {
+      RunResult result = read_result(*resume->result());
+      result.folder = resume->path();
+      result.report = result.folder / "report.html";
+      if (is_failure(result.reason)) {
+        fail_ended(run.setup.options, result.reason, result.steps, result.best_epoch, result.folder);
+      }
+      return result;
+    }
+    check<DataError>(resumed || resume->result() == nullptr, "run", resume->path().string(),
+                     " has ended and holds no checkpoint to go on from; --restart trains anew");
+    run.folder = resume->take_folder();
+  }
+  if (resumed) {
+    plan_resumed(run, *resume);
+  } else {
+    plan_run(run);
+  }
   if (options.dry_run) {
     return dry_run(run);
   }
-  open_folder(run);
+  if (!run.folder) {
+    RunFolderOptions f = folder_options(options);
+    f.stem = run.setup.data_name + "-" + run.setup.model.name;
+    run.folder = std::make_unique<RunFolder>(fs, f);
+  }
+  run.plan.folder = run.folder->path();
+  if (!resumed) {
+    begin_record(run);
+  }
   RunResult result;
   result.folder = run.folder->path();
   StepLog log(run);
   RunChecks checks(run, log);
-  StopReason reason = StopReason::completed;
-  try {
-    reason = Training(run, log, checks).train();
-  } catch (const NonFiniteError&) {
-    end_run(run, log, checks, StopReason::non_finite, result);
-    throw;
+  RunCheckpoints checkpoints(run, log, checks, resume ? resume->checkpoints() : nullptr);
+  const RunPosition position = resumed ? go_on(run, checks, checkpoints, *resume) : RunPosition{};
+  for (const std::string& text : run.early_warnings) {
+    run.record->event("warning", run.trainer->steps(), text);
   }
-  result.interrupted = reason == StopReason::signal;
-  end_run(run, log, checks, reason, result);
-  if (reason == StopReason::diverged || reason == StopReason::non_finite) {
-    fail<NonFiniteError>("train", run.setup.options.stop.monitor, " must stay finite and below stop.divergence, it is ",
-                         reason == StopReason::diverged ? "beyond it" : "not finite", " at step ", result.steps,
-                         "; the best weights, of epoch ", checks.best().epoch, ", are in ",
-                         (result.folder / "model").string());
+  Training training(run, log, checks, checkpoints);
+  StopReason reason = stop_reason(position.ended).value_or(StopReason::completed);
+  if (position.ended.empty()) {
+    try {
+      reason = training.train(position.check_pending);
+    } catch (const NonFiniteError&) {
+      end_run(run, log, checks, checkpoints, StopReason::non_finite, false, result);
+      throw;
+    }
+  }
+  result.interrupted = !is_final(reason);
+  end_run(run, log, checks, checkpoints, reason, training.check_pending(), result);
+  if (is_failure(result.reason)) {
+    fail_ended(run.setup.options, result.reason, result.steps, checks.best().epoch, result.folder);
   }
   return result;
 }

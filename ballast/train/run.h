@@ -12,6 +12,7 @@
 
 namespace ballast {
 
+class FileSystem;
 struct RunOptions;
 
 /// What a run is going to do; made before the first step is kept. Every choice that was `auto` is resolved here as a
@@ -51,6 +52,11 @@ struct RunPlan {
   StartPlan start;
   /// "batch 128 = 2 x 64"
   std::string batch_text;
+  /// The run goes on behind this step, from this checkpoint ("checkpoints/step-000001200"); 0: it begins.
+  int64_t resumed_step = 0;
+  std::string resumed_from;
+  /// What was changed for the rest of the run: "optim.lr 0.1 -> 0.05".
+  std::vector<std::string> edits;
 };
 
 /// Where training stands; at most one every 50 ms and one at each epoch's end.
@@ -95,6 +101,8 @@ struct RunEvents {
   virtual void on_phase(const std::string&) {}
   /// Polled between batches. true: stop cleanly, keep what was saved.
   virtual bool stop_requested() { return false; }
+  /// Polled between steps. true: save now and go on; asked once for each answer.
+  virtual bool save_requested() { return false; }
 };
 
 /// How a run ended.
@@ -104,6 +112,7 @@ struct RunResult {
   /// completed patience target_reached diverged non_finite max_time signal (see control/stop_reason.h)
   std::string reason;
   bool interrupted = false;                ///< stop_requested() said so
+  bool was_finished = false;               ///< the run had ended before: nothing was done
   int64_t epochs = 0, steps = 0;           ///< done
   int64_t best_epoch = 0, best_step = 0;
   std::vector<std::pair<std::string, double>> val, test;  ///< of the restored weights; empty without that split
@@ -118,14 +127,20 @@ struct RunResult {
 /// report.html.
 ///
 /// The best weights (by `stop.monitor` on the validation split) are in model/, however the run ended; the last ones
-/// in checkpoints/step-<n>/. Same options, same data, same `threads`: the same bytes in all .safetensors and in
-/// metrics.jsonl, for any number of loader workers.
+/// in checkpoints/step-<n>/. Same options, same data, same `threads`: the same bytes in all .safetensors, state.json and
+/// metrics.jsonl, for any number of loader workers, and however often the run was stopped or killed and continued.
 ///
-/// Errors  std::invalid_argument: a wrong value or a conflict (before anything is written);
-///         DataError: data missing, corrupt or unusable;
+/// If the folder that run.name or run.out names holds a run of the same configuration, it goes on behind its newest whole
+/// checkpoint; if that run has ended, nothing is done. options.resume allows changes of what may change while a run goes on
+/// (its length, stop.*, save.*, log.*, schedule.*, eval.every, the rate and the weight decay).
+///
+/// Errors  std::invalid_argument: a wrong value or a conflict (before anything is written); the run there is another one;
+///         DataError: data missing, corrupt, changed or unusable; no checkpoint of the run can be loaded;
 ///         NonFiniteError: the loss or the gradient is not finite; step, batch and samples are named, and
 ///         nonfinite/step-<n>/report.json in the run folder says more;
 ///         StorageError: a result could not be stored; InUseError: another process writes into the run folder.
 RunResult run_training(const RunOptions& options, RunEvents& events);
+/// The same with the run's files written through `fs`, so that a test can make any call fail.
+RunResult run_training(const RunOptions& options, RunEvents& events, FileSystem& fs);
 
 }  // namespace ballast

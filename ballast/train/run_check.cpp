@@ -15,20 +15,50 @@ RunChecks::RunChecks(RunContext& run, StepLog& log)
   every_ = std::max<int64_t>(1, setup.options.eval.every.steps(setup.steps_per_epoch, setup.total_steps));
 }
 
+namespace {
+
+// The averages stand in the model while this lives.
+class Averages {
+ public:
+  explicit Averages(RunContext& run) : run_(run) {
+    if (run_.ema) {
+      run_.ema->swap_in(*run_.model);
+    }
+  }
+  ~Averages() {
+    if (run_.ema) {
+      run_.ema->swap_back(*run_.model);
+    }
+  }
+  Averages(const Averages&) = delete;
+  Averages& operator=(const Averages&) = delete;
+
+ private:
+  RunContext& run_;
+};
+
+}  // namespace
+
 std::optional<StopReason> RunChecks::check() {
   const RunSetup& setup = run_.setup;
   const int64_t t = run_.trainer->steps();
-  const double train_loss = log_.take_epoch_loss();
   if (val_ == nullptr) {
+    log_.take_epoch_loss();
     return {};
   }
   const double begin = seconds_now();
-  PredictionTable table = evaluate_loader(*run_.model, *val_, run_.evaluate_options());
-  run_.training_mode();
+  const Averages averages(run_);
+  PredictionTable table = evaluate();
+  if (table.size() == 0) {
+    return StopReason::signal;
+  }
+  const double train_loss = log_.take_epoch_loss();
   const Metrics metrics = compute_metrics(table);
   const double value = metrics.value(setup.monitor);
   const StopDecision decision =
       update_early_stopping(setup.stopping, stopping_, {.value = value, .epoch = t / setup.steps_per_epoch, .step = t});
+  checked_step_ = t;
+  checked_value_ = value;
   run_.check_time = seconds_now() - begin;
   run_.check_seconds_since += run_.check_time;
   if (decision.new_best) {
@@ -40,14 +70,32 @@ std::optional<StopReason> RunChecks::check() {
   if (decision.new_best && setup.options.stop.restore == "best") {
     run_.try_to_save([&] { write_model(run_, best_.epoch, best_.step, value); });
   }
+  if (!decision.stop) {
+    change_rate(value);
+  }
   log_.skip_time();
   return decision.stop ? std::optional(decision.reason) : std::nullopt;
+}
+
+// What happens to the rate at a check: a cut by plateau, a new cycle. Stopping then waits for its cooldown.
+void RunChecks::change_rate(double value) {
+  const RunSetup& setup = run_.setup;
+  const int64_t t = run_.trainer->steps();
+  if (setup.plateau && update_plateau(*setup.plateau, plateau_, {.value = value, .epoch = t / setup.steps_per_epoch, .step = t})) {
+    run_.trainer->set_lr_scale(plateau_.scale);
+    start_cooldown(setup.stopping, stopping_);
+    run_.try_to_save([&] { record_decision(run_, "lr_cut", "plateau", value); });
+  }
+  if (cycle_restarts_at(setup.schedule, t, setup.total_steps)) {
+    start_cooldown(setup.stopping, stopping_);
+  }
 }
 
 void RunChecks::record(const Metrics& metrics, const StopDecision& decision, double train_loss) {
   const int64_t t = run_.trainer->steps();
   JsonValue row = check_row(run_, "val", t, metrics);
   row["train_loss"] = train_loss;
+  row["lr"] = log_.last().lr;
   row["wait"] = stopping_.wait;
   row["reference"] = stopping_.reference ? JsonValue(*stopping_.reference) : JsonValue();
   row["best"] = stopping_.best ? JsonValue(*stopping_.best) : JsonValue();
@@ -85,8 +133,112 @@ void RunChecks::tell(const Metrics& metrics, double value, const StopDecision& d
   c.wait = stopping_.wait;
   c.patience = run_.setup.stopping.patience.value_or(0);
   c.seconds = log_.seconds();
-  csv_.push_back({c.epoch, c.step, c.lr, train_loss, c.metrics});
   run_.events.on_check(c);
+}
+
+PredictionTable RunChecks::evaluate(bool interruptible) {
+  EvaluateOptions options = run_.evaluate_options();
+  if (interruptible) {
+    options.on_batch = [this](int64_t) { return !run_.events.stop_requested(); };
+  }
+  PredictionTable table = evaluate_loader(*run_.model, *val_, options);
+  run_.training_mode();
+  return table;
+}
+
+JsonValue RunChecks::state() const {
+  JsonValue s = JsonValue::object();
+  s["stopping"] = stopping_json(stopping_);
+  s["plateau"] = stopping_json(plateau_.rule);
+  s["lr_scale"] = run_.trainer->lr_scale();
+  JsonValue best = JsonValue::object();
+  best["step"] = best_.step;
+  best["epoch"] = best_.epoch;
+  best["value"] = best_.value;
+  JsonValue metrics = JsonValue::object();
+  for (const auto& [name, value] : best_.metrics) {
+    metrics[name] = value;
+  }
+  best["metrics"] = std::move(metrics);
+  s["best"] = std::move(best);
+  s["checked_step"] = checked_step_;
+  s["checked_value"] = checked_value_;
+  return s;
+}
+
+void RunChecks::restore(const JsonValue& s) {
+  stopping_ = stopping_state(s.at("stopping"));
+  plateau_.rule = stopping_state(s.at("plateau"));
+  plateau_.scale = s.at("lr_scale").number();
+  run_.trainer->set_lr_scale(plateau_.scale);
+  const JsonValue& best = s.at("best");
+  best_ = {};
+  best_.step = best.at("step").integer();
+  best_.epoch = best.at("epoch").integer();
+  best_.value = best.at("value").number();
+  for (const auto& [name, value] : best.at("metrics").members()) {
+    best_.metrics.emplace_back(name, value.number());
+  }
+  checked_step_ = s.at("checked_step").integer();
+  checked_value_ = s.at("checked_value").number();
+}
+
+void RunChecks::replay(const std::vector<JsonValue>& record) {
+  stopping_ = start_early_stopping(run_.setup.stopping);
+  for (const JsonValue& row : record) {
+    if (row.string_or("kind", "") == "check" && row.string_or("split", "") == "val") {
+      const int64_t step = row.at("step").integer();
+      update_early_stopping(run_.setup.stopping, stopping_,
+                            {.value = row.at(run_.setup.monitor).number(), .epoch = step / run_.setup.steps_per_epoch,
+                             .step = step});
+    }
+  }
+  if (stopping_.best_step != best_.step) {
+    // Other weights are the best under these options, and they are gone.
+    if (stopping_.best) {
+      run_.warn("under the new options the best check was at step " + std::to_string(stopping_.best_step) +
+                ", whose weights were not kept: the best is looked for from here on");
+    }
+    stopping_.best.reset();
+    best_ = {};
+  }
+}
+
+JsonValue stopping_json(const EarlyStoppingState& s) {
+  const auto optional = [](const std::optional<double>& v) { return v ? JsonValue(*v) : JsonValue(); };
+  JsonValue out = JsonValue::object();
+  out["checks"] = s.checks;
+  out["wait"] = s.wait;
+  out["cooldown_left"] = s.cooldown_left;
+  out["reference"] = optional(s.reference);
+  out["reference_check"] = s.reference_check;
+  out["best"] = optional(s.best);
+  out["best_check"] = s.best_check;
+  out["best_step"] = s.best_step;
+  out["smooth_sum"] = s.smooth_sum;
+  out["smooth_weight"] = s.smooth_weight;
+  out["nonfinite_waiting"] = s.nonfinite_waiting;
+  return out;
+}
+
+EarlyStoppingState stopping_state(const JsonValue& value) {
+  const auto optional = [&](const char* name) {
+    const JsonValue& v = value.at(name);
+    return v.is_null() ? std::optional<double>() : std::optional(v.number());
+  };
+  EarlyStoppingState s;
+  s.checks = value.at("checks").integer();
+  s.wait = value.at("wait").integer();
+  s.cooldown_left = value.at("cooldown_left").integer();
+  s.reference = optional("reference");
+  s.reference_check = value.at("reference_check").integer();
+  s.best = optional("best");
+  s.best_check = value.at("best_check").integer();
+  s.best_step = value.at("best_step").integer();
+  s.smooth_sum = value.at("smooth_sum").number();
+  s.smooth_weight = value.at("smooth_weight").number();
+  s.nonfinite_waiting = value.at("nonfinite_waiting").integer();
+  return s;
 }
 
 std::vector<BadSample> RunChecks::bad_samples() const { return val_ ? val_->bad_samples() : std::vector<BadSample>(); }

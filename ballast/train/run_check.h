@@ -1,6 +1,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -23,18 +24,30 @@ class RunChecks {
  public:
   RunChecks(RunContext& run, StepLog& log);
 
-  /// Evaluates, decides, records. The reason if training is to stop, else nothing.
+  /// Evaluates, decides, records. The reason if training is to stop, else nothing. If a stop is asked for meanwhile, nothing
+  /// has happened and the reason is `signal`.
   std::optional<StopReason> check();
   /// A check is due after this many steps.
   bool due(int64_t t) const { return t % every_ == 0; }
 
+  /// What later checks and the end depend on, but for the best weights; and back. Errors: DataError.
+  JsonValue state() const;
+  void restore(const JsonValue& state);
+  /// The state under other options of stopping: every check of the record so far is gone through again; past checks decide
+  /// nothing.
+  void replay(const std::vector<JsonValue>& record);
+  /// Evaluates the weights as they are, without a trace. Empty if it was interrupted by a request to stop.
+  PredictionTable evaluate(bool interruptible = true);
+  /// The value of the monitor at this step, if it was checked at this step.
+  std::optional<double> value_at(int64_t t) const { return t == checked_step_ ? std::optional(checked_value_) : std::nullopt; }
+
   BestCheck& best() { return best_; }
   const EarlyStoppingState& stopping() const { return stopping_; }
-  const std::vector<CsvRow>& csv() const { return csv_; }
   /// Pictures of the validation part that could not be read.
   std::vector<BadSample> bad_samples() const;
 
  private:
+  void change_rate(double value);
   void tell(const Metrics& metrics, double value, const StopDecision& decision, double train_loss);
   void record(const Metrics& metrics, const StopDecision& decision, double train_loss);
 
@@ -43,14 +56,19 @@ class RunChecks {
   int64_t every_ = 1;
   std::unique_ptr<Loader> val_;  // null: no validation part
   EarlyStoppingState stopping_;
+  PlateauState plateau_;
   BestCheck best_;
-  std::vector<CsvRow> csv_;
+  int64_t checked_step_ = -1;
+  double checked_value_ = 0;
 };
 
 /// A row of kind `check`: step, epoch, split and all metrics.
 JsonValue check_row(const RunContext& run, const std::string& split, int64_t step, const Metrics& metrics);
 /// Adds a row of kind `decision` to the record.
 void record_decision(RunContext& run, const std::string& what, const std::string& reason, std::optional<double> value);
+/// The state of one monitor as JSON, and back. Errors: DataError.
+JsonValue stopping_json(const EarlyStoppingState& state);
+EarlyStoppingState stopping_state(const JsonValue& value);
 /// Writes model/: the present weights, as those of the best check (or of the last step).
 void write_model(RunContext& run, int64_t epoch, int64_t step, double value);
 

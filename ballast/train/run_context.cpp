@@ -1,5 +1,6 @@
 #include <ballast/train/run_context.h>
 
+#include <algorithm>
 #include <chrono>
 
 #include <ATen/Functions.h>
@@ -17,7 +18,20 @@ double seconds_now() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
-RunContext::RunContext(const RunOptions& options, RunEvents& run_events) : start(seconds_now()), events(run_events) {
+namespace {
+
+// In steps, at least 1.
+double half_life(const Duration& duration, const RunSetup& setup) {
+  const double unit = duration.unit == Duration::Unit::epochs    ? static_cast<double>(setup.steps_per_epoch)
+                      : duration.unit == Duration::Unit::percent ? static_cast<double>(setup.total_steps) / 100
+                                                                 : 1;
+  return std::max(1.0, duration.amount * unit);
+}
+
+}  // namespace
+
+RunContext::RunContext(const RunOptions& options, RunEvents& run_events, bool resumed)
+    : start(seconds_now()), events(run_events) {
   events.on_phase("reading data");
   device = find_device(options.run.device);
   set_threads(options.run.threads.value_or(0));
@@ -27,7 +41,9 @@ RunContext::RunContext(const RunOptions& options, RunEvents& run_events) : start
   model = make_model(setup.model, setup.key());
   setup.model = model->options();
   plan.init = setup.model.init;
-  load_pretrained(*model, o, setup.key(), plan.start);
+  if (!resumed) {
+    load_pretrained(*model, o, setup.key(), plan.start);
+  }
   frozen = freeze(*model, o.train.freeze);
   note_frozen(frozen, plan.start);
   groups = run_groups(*model, o);
@@ -43,8 +59,11 @@ RunContext::RunContext(const RunOptions& options, RunEvents& run_events) : start
   trainer = std::make_unique<Trainer>(*model, [this](const torch::Tensor& x) { return forward(x); }, trainer_options());
   loader = training_loader(setup, layout);
   training_mode();
-  if (setup.model.init == "lsuv" && plan.start.path.empty()) {
+  if (setup.model.init == "lsuv" && plan.start.path.empty() && !resumed) {
     start_from_data();
+  }
+  if (o.average.ema) {
+    ema = std::make_unique<Ema>(*model, half_life(*o.average.ema, setup));
   }
 }
 
@@ -120,7 +139,9 @@ TrainerOptions RunContext::trainer_options() const {
   t.focal_gamma = o.loss.gamma;
   t.label_smoothing = *o.loss.label_smoothing;
   t.seed = o.run.seed;
-  t.clip = !o.train.clip ? ClipMode::off : o.train.clip_mode() == "norm" ? ClipMode::norm : ClipMode::value;
+  t.clip = !o.train.clip ? ClipMode::off : o.train.clip_mode() == "norm" ? ClipMode::norm
+           : o.train.clip_mode() == "agc" ? ClipMode::agc : ClipMode::value;
+  t.head = model->classifier();
   t.clip_limit = o.train.clip ? o.train.clip_limit() : 1;
   return t;
 }

@@ -7,6 +7,7 @@
 
 #include <torch/types.h>
 
+#include <ballast/train/ema.h>
 #include <ballast/train/evaluate_loader.h>
 #include <ballast/train/run.h>
 #include <ballast/train/run_folder.h>
@@ -27,8 +28,9 @@ double seconds_now();
 /// (run_check.h), the end (run_end.h). Made from options: data, model, trainer and loader.
 class RunContext {
  public:
-  /// Reads the data and makes everything that trains; nothing is written.
-  RunContext(const RunOptions& options, RunEvents& run_events);
+  /// Reads the data and makes everything that trains; nothing is written. `resumed`: the weights come from a checkpoint, so
+  /// neither pre-trained ones nor a start from data are needed.
+  RunContext(const RunOptions& options, RunEvents& run_events, bool resumed = false);
 
   /// Says it to the user, and in events.jsonl once that is open.
   void warn(const std::string& text);
@@ -61,7 +63,8 @@ class RunContext {
     save_seconds_since += seconds_now() - begin;
   }
 
-  const double start;  ///< when the process began with this run
+  /// When the run began; the time between two sessions is left out.
+  double start;
   RunEvents& events;
   torch::Device device = torch::kCPU;
   RunSetup setup;
@@ -72,6 +75,7 @@ class RunContext {
   std::unique_ptr<Trainer> trainer;
   std::unique_ptr<Loader> loader;
   std::unique_ptr<StepWatch> watch;  ///< null: off
+  std::unique_ptr<Ema> ema;          ///< null: off
   RunPlan plan;
   std::unique_ptr<RunFolder> folder;  ///< null in a dry run
   std::unique_ptr<RunRecord> record;

@@ -7,7 +7,6 @@
 #include <ballast/models/model.h>
 #include <ballast/train/metrics.h>
 #include <ballast/train/run_report.h>
-#include <ballast/train/saved_model.h>
 
 namespace ballast {
 namespace {
@@ -64,9 +63,31 @@ void evaluate_test(RunContext& run, int64_t step, RunResult& result, BadSamples&
   bad.add(test->bad_samples());
 }
 
+void save_result(RunContext& run, const RunResult& result) {
+  const auto metrics = [](const std::vector<std::pair<std::string, double>>& named) {
+    JsonValue out = JsonValue::object();
+    for (const auto& [name, value] : named) {
+      out[name] = value;
+    }
+    return out;
+  };
+  JsonValue r = JsonValue::object();
+  r["reason"] = result.reason;
+  r["epochs"] = result.epochs;
+  r["steps"] = result.steps;
+  r["best_epoch"] = result.best_epoch;
+  r["best_step"] = result.best_step;
+  r["monitor"] = run.setup.options.stop.monitor;
+  r["val"] = metrics(result.val);
+  r["test"] = metrics(result.test);
+  r["bad_samples"] = result.bad_samples;
+  run.folder->write("result.json", r.text(2) + "\n");
+}
+
 }  // namespace
 
-void end_run(RunContext& run, StepLog& log, RunChecks& checks, StopReason reason, RunResult& result) {
+void end_run(RunContext& run, StepLog& log, RunChecks& checks, RunCheckpoints& checkpoints, StopReason reason,
+             bool check_pending, RunResult& result) {
   run.events.on_phase("saving");
   result.reason = std::string(stop_reason_name(reason));
   const int64_t t = run.trainer->steps();
@@ -74,12 +95,15 @@ void end_run(RunContext& run, StepLog& log, RunChecks& checks, StopReason reason
   result.epochs = t / run.setup.steps_per_epoch;
   result.train_seconds = log.seconds();
   result.images_per_second = log.images_per_second();
-  save_checkpoint(run);
+  checkpoints.save_now({.check_pending = check_pending, .ended = is_final(reason) ? result.reason : ""});
   BestCheck& best = checks.best();
   const bool restore = run.setup.options.stop.restore == "best" && !best.weights.empty();
   if (restore) {
     best.weights.restore(*run.model);
   } else {
+    if (run.ema) {
+      copy_into(*run.model, run.ema->averages(), "ema");
+    }
     best.step = t;
     best.epoch = run.epoch_of(t);
   }
@@ -91,60 +115,53 @@ void end_run(RunContext& run, StepLog& log, RunChecks& checks, StopReason reason
   }
   record_decision(run, "stop", result.reason,
                   checks.stopping().best ? std::optional(best.value) : std::nullopt);
-  if (best.table.size() > 0 && restore) {
-    write_table(run, best.table, "val", best.step);
+  if (restore && is_final(reason)) {
+    if (best.table.size() == 0) {  // it was made in an earlier session
+      best.table = checks.evaluate(/*interruptible=*/false);
+    }
+    if (best.table.size() > 0) {
+      write_table(run, best.table, "val", best.step);
+    }
   }
   BadSamples bad;
-  if (reason != StopReason::signal && reason != StopReason::non_finite) {
+  if (is_final(reason) && reason != StopReason::non_finite) {
     evaluate_test(run, best.step > 0 ? best.step : t, result, bad);
   }
+  bad.add(checkpoints.earlier_bad);
   bad.add(run.loader->bad_samples());
   bad.add(checks.bad_samples());
   result.bad_samples = static_cast<int64_t>(bad.all().size());
   run.folder->write("bad_samples.csv", bad_samples_csv(bad.all()));
-  run.folder->write("metrics.csv", metrics_csv(checks.csv()));
+  run.folder->write("metrics.csv", metrics_csv(read_jsonl(run.folder->path() / "metrics.jsonl").rows));
   run.record->event(result.interrupted ? "signal" : "end", t, result.reason);
   run.record->close();
   run.events.on_phase("writing report");
   result.report = write_report(run.folder->path(), run.setup.data);
   result.seconds = seconds_now() - run.start;
+  if (is_final(reason)) {
+    save_result(run, result);
+  }
 }
 
-void save_checkpoint(RunContext& run) {
-  const int64_t t = run.trainer->steps();
-  const std::string digits = std::to_string(t);
-  const std::string name = "step-" + std::string(9 - std::min<size_t>(9, digits.size()), '0') + digits;
-  FileSystem& fs = run.folder->fs();
-  const std::filesystem::path root = run.folder->path() / "checkpoints";
-  std::error_code ignored;
-  if (t == 0 || std::filesystem::exists(root / name, ignored)) {
-    return;
-  }
-  make_folders(fs, root);
-  // Written beside and renamed: a folder of that name is complete.
-  const std::filesystem::path open = root / (".tmp-" + name);
-  make_folders(fs, open);
-  save_weights(fs, open / "model.safetensors", *run.model);
-  const int renamed = fs.rename(open, root / name);
-  if (renamed < 0) {
-    throw StorageError(detail::message("run", "cannot rename ", open.string()), -renamed);
-  }
-  fs.fsync_dir(root);
-  run.record->event("save", t, "checkpoints/" + name);
-  std::vector<FolderEntry> entries;
-  if (fs.readdir(root, entries) >= 0) {
-    std::vector<std::string> old;
-    for (const FolderEntry& e : entries) {
-      if (e.name.rfind("step-", 0) == 0) {
-        old.push_back(e.name);
-      }
+RunResult read_result(const JsonValue& r) {
+  const auto metrics = [](const JsonValue& named) {
+    std::vector<std::pair<std::string, double>> out;
+    for (const auto& [name, value] : named.members()) {
+      out.emplace_back(name, value.number());
     }
-    std::sort(old.begin(), old.end());
-    const auto keep = static_cast<size_t>(run.setup.options.save.keep_last);
-    for (size_t i = 0; i + keep < old.size(); ++i) {
-      std::filesystem::remove_all(root / old[i], ignored);
-    }
-  }
+    return out;
+  };
+  RunResult result;
+  result.was_finished = true;
+  result.reason = r.at("reason").string();
+  result.epochs = r.at("epochs").integer();
+  result.steps = r.at("steps").integer();
+  result.best_epoch = r.at("best_epoch").integer();
+  result.best_step = r.at("best_step").integer();
+  result.val = metrics(r.at("val"));
+  result.test = metrics(r.at("test"));
+  result.bad_samples = r.at("bad_samples").integer();
+  return result;
 }
 
 }  // namespace ballast

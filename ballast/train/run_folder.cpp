@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cctype>
 #include <cerrno>
@@ -80,11 +81,18 @@ RunFolder::RunFolder(FileSystem& fs, const RunFolderOptions& options) : fs_(fs) 
     storage_error("cannot read", path_, -listed);
   }
   if (!entries.empty()) {
-    {
-      const FileLock held(fs, path_ / ".lock", holder());  // in use: say that first
+    auto held = std::make_unique<FileLock>(fs, path_ / ".lock", holder());  // in use: say that first
+    if (!options.overwrite) {
+      holds_run_ = is_run(options);
+      // A run that ended before it had written its configuration leaves nothing but hidden names.
+      const bool nothing = std::all_of(entries.begin(), entries.end(),
+                                       [](const FolderEntry& e) { return e.name == ".lock" || e.name.starts_with(".config.toml.tmp-"); });
+      check(holds_run_ || nothing, "run", path_.string(), " must be new, empty or a run, it holds ", entries.size(),
+            " other files; --overwrite moves it aside, another --name or --out keeps both");
+      lock_ = std::move(held);
+      return;
     }
-    check(options.overwrite, "run", path_.string(), " must be new or empty, it holds ", entries.size(),
-          " files; --overwrite moves it aside, another --name or --out keeps both");
+    held.reset();
     for (int64_t n = 1;; ++n) {
       const stdfs::path aside = path_.string() + ".old-" + std::to_string(n);
       if (!stdfs::exists(aside, ignored)) {
@@ -100,17 +108,54 @@ RunFolder::RunFolder(FileSystem& fs, const RunFolderOptions& options) : fs_(fs) 
   lock_ = std::make_unique<FileLock>(fs, path_ / ".lock", holder());
 }
 
+bool RunFolder::is_run(const RunFolderOptions& options) {
+  if (options.name.empty() && options.out.empty()) {
+    return false;
+  }
+  std::error_code ignored;
+  const std::filesystem::path path = !options.out.empty() ? options.out : options.runs / options.name;
+  return std::filesystem::is_regular_file(path / "config.toml", ignored);
+}
+
 void RunFolder::write(const std::filesystem::path& name, std::string_view text) const {
   write_file_atomic(fs_, path_ / name, text);
 }
 
-RunRecord::RunRecord(const RunFolder& folder, bool tensorboard)
+RunRecord::RunRecord(const RunFolder& folder, bool tensorboard) : RunRecord(folder, tensorboard, {}) {}
+
+RunRecord::RunRecord(const RunFolder& folder, bool tensorboard, const RecordPosition& position)
     : metrics_(folder.fs(), folder.path() / "metrics.jsonl"),
       timing_(folder.fs(), folder.path() / "timing.jsonl"),
       events_(folder.fs(), folder.path() / "events.jsonl") {
-  if (tensorboard) {
-    tensorboard_ = std::make_unique<EventFileWriter>(folder.fs(), folder.path());
+  metrics_.cut(position.metrics);
+  timing_.cut(std::min(position.timing, timing_.size()));
+  if (position.metrics > 0) {
+    metrics_sha256_.update(read_text_file(folder.fs(), folder.path() / "metrics.jsonl"));
   }
+  if (tensorboard) {
+    const EventFileOptions options{.resume_step = position.step > 0 ? position.step : -1};
+    tensorboard_ = std::make_unique<EventFileWriter>(folder.fs(), folder.path(), options);
+  }
+}
+
+RecordPosition RunRecord::position(int64_t step) {
+  sync();
+  Sha256 copy = metrics_sha256_;
+  return {.metrics = metrics_.size(), .metrics_sha256 = hex(copy.finish()), .timing = timing_.size(), .step = step};
+}
+
+void RunRecord::metrics(const JsonValue& row) {
+  metrics_sha256_.update(row.text() + "\n");
+  metrics_.append(row);
+}
+
+bool record_is_at(FileSystem& fs, const std::filesystem::path& folder, const RecordPosition& position) {
+  std::string text = read_text_file(fs, folder / "metrics.jsonl");
+  if (text.size() < position.metrics) {
+    return false;
+  }
+  text.resize(position.metrics);
+  return sha256_hex(text) == position.metrics_sha256;
 }
 
 void RunRecord::event(std::string_view kind, int64_t step, std::string_view message) {

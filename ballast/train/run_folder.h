@@ -9,6 +9,7 @@
 #include <string>
 #include <string_view>
 
+#include <ballast/base/sha256.h>
 #include <ballast/io/event_file.h>
 #include <ballast/io/file.h>
 #include <ballast/io/jsonl.h>
@@ -29,15 +30,19 @@ struct RunFolderOptions {
   bool overwrite = false;
 };
 
-/// A new run folder, locked for the life of this object.
+/// A run folder, locked for the life of this object: a new one, or one that holds a run already (a config.toml), to go on.
 ///
-/// Errors  std::invalid_argument if the folder exists and is not empty: the text names --overwrite; InUseError if another
-///         process holds its lock; StorageError.
+/// Errors  std::invalid_argument if the folder holds something else than a run: the text names --overwrite; InUseError if
+///         another process holds its lock; StorageError.
 class RunFolder {
  public:
   RunFolder(FileSystem& fs, const RunFolderOptions& options);
 
   const std::filesystem::path& path() const { return path_; }
+  /// It held a run when it was opened.
+  bool holds_run() const { return holds_run_; }
+  /// Whether runs/<name> or `out` of these options holds a run.
+  static bool is_run(const RunFolderOptions& options);
   FileSystem& fs() const { return fs_; }
 
   /// Writes a small file of the folder, atomically.
@@ -46,17 +51,34 @@ class RunFolder {
  private:
   FileSystem& fs_;
   std::filesystem::path path_;
+  bool holds_run_ = false;
   std::unique_ptr<FileLock> lock_;
+};
+
+/// Where the logs of a run stood when a checkpoint was made.
+struct RecordPosition {
+  /// Of metrics.jsonl: bytes, and the SHA-256 of these.
+  uint64_t metrics = 0;
+  std::string metrics_sha256;
+  /// Of timing.jsonl: bytes.
+  uint64_t timing = 0;
+  /// The step at which it goes on.
+  int64_t step = 0;
 };
 
 /// The logs of a run: metrics.jsonl (what a rerun repeats), timing.jsonl and events.jsonl (what depends on the clock), and
 /// TensorBoard events.
 class RunRecord {
  public:
+  /// Of a new run: logs that are there already are emptied.
   RunRecord(const RunFolder& folder, bool tensorboard);
+  /// Goes on: what stands behind the position is cut off, so that no row is doubled or lost.
+  RunRecord(const RunFolder& folder, bool tensorboard, const RecordPosition& position);
 
+  /// Where the logs stand now; all rows are durable afterwards.
+  RecordPosition position(int64_t step);
   /// Adds a row {"kind": ..., ...} to metrics.jsonl.
-  void metrics(const JsonValue& row) { metrics_.append(row); }
+  void metrics(const JsonValue& row);
   void timing(const JsonValue& row) { timing_.append(row); }
   /// kind: start, warning, save, signal, end, ...
   void event(std::string_view kind, int64_t step, std::string_view message);
@@ -70,7 +92,11 @@ class RunRecord {
   JsonlWriter metrics_, timing_, events_;
   std::unique_ptr<EventFileWriter> tensorboard_;
   std::map<std::string, int64_t> last_;
+  Sha256 metrics_sha256_;
 };
+
+/// Whether metrics.jsonl begins with the bytes of the position.
+bool record_is_at(FileSystem& fs, const std::filesystem::path& folder, const RecordPosition& position);
 
 /// ISO 8601, UTC, with seconds.
 std::string utc_now();

@@ -43,6 +43,8 @@ TEST_F(RunFolders, AnExistingOneIsRefusedWithTheRemedy) {
   RunFolderOptions o = options();
   o.name = "mine";
   { const RunFolder folder(real_fs(), o); }
+  { const RunFolder nothing_yet(real_fs(), o); }
+  std::ofstream(root_ / "runs/mine/notes.txt") << "x";
   try {
     const RunFolder again(real_fs(), o);
     FAIL();

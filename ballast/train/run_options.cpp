@@ -19,14 +19,14 @@ std::string check_clip(const std::string& text) {
   const size_t colon = text.find(':');
   const std::string mode = text.substr(0, colon);
   double limit = 0;
-  if (colon != std::string::npos && (mode == "norm" || mode == "value")) {
+  if (colon != std::string::npos && (mode == "norm" || mode == "value" || mode == "agc")) {
     const char* end = text.data() + text.size();
     const auto [stop, error] = std::from_chars(text.data() + colon + 1, end, limit);
     if (error == std::errc() && stop == end && std::isfinite(limit) && limit > 0) {
       return "";
     }
   }
-  return "must be off, norm:C or value:C with C > 0, got \"" + text + "\"";
+  return "must be off, norm:C, value:C or agc:C with C > 0, got \"" + text + "\"";
 }
 
 std::string check_device(const std::string& text) {
@@ -148,6 +148,8 @@ void describe(Visitor& visit, RunSection& o) {
                                .flags = "-j --workers", .range = between(0, 4096)});
   visit("max_time", o.max_time, {.help = "end the run in this time, with the best weights: 45m, 2h",
                                  .flags = "--max-time", .range = above(0), .unit = seconds});
+  visit("session_time", o.session_time, {.help = "save and end this process in this time; the same command goes on",
+                                         .flags = "--session-time", .range = above(0), .unit = seconds});
   visit("overwrite", o.overwrite, {.help = "move an existing run folder of that name aside", .flags = "--overwrite"});
 }
 
@@ -229,7 +231,7 @@ void describe(Visitor& visit, TrainSection& o) {
                                      .range = between(1, 1e6)});
   visit("micro_batch", o.micro_batch, {.help = "pictures in memory at once; a step adds up several; 0: the whole step",
                                        .flags = "--micro-batch", .range = between(0, 1e6)});
-  visit("clip", o.clip, {.help = "gradient clipping: norm:C or value:C", .flags = "--clip", .value_name = "MODE:C",
+  visit("clip", o.clip, {.help = "gradient clipping: norm:C, value:C, or adaptive agc:C (0.01 is usual)", .flags = "--clip", .value_name = "MODE:C",
                          .check = check_clip});
   visit("layout", o.layout, {.help = "memory layout of activations; auto: channels_last for convolutional models",
                              .flags = "--layout", .choices = "auto channels_last contiguous"});
@@ -259,10 +261,23 @@ void describe(Visitor& visit, OptimSection& o) {
 template <class Visitor>
 void describe(Visitor& visit, ScheduleSection& o) {
   visit("name", o.name, {.help = "learning-rate schedule", .flags = "--sched",
-                         .choices = "cosine one_cycle constant step multistep poly"});
+                         .choices = "cosine one_cycle constant step multistep poly plateau"});
   visit("warmup", o.warmup, {.help = "linear rise of the rate at the start: 5ep, 500st, 5%",
                              .flags = "--warmup --warmup-epochs", .range = at_least(0)});
-  visit("min_lr", o.min_lr, {.help = "rate at the end of cosine", .flags = "--min-lr", .range = at_least(0)});
+  visit("min_lr", o.min_lr, {.help = "rate at the end of cosine, and the lowest of plateau", .flags = "--min-lr",
+                             .range = at_least(0)});
+  visit("cycles", o.cycles, {.help = "cosine: restarts from the top, so many cycles in all", .flags = "--sched-cycles",
+                             .range = between(1, 1000)});
+  visit("cycle_mult", o.cycle_mult, {.help = "cosine: a cycle is so many times as long as the one before",
+                                     .flags = "--cycle-mult", .range = between(1, 100)});
+  visit("cycle_decay", o.cycle_decay, {.help = "cosine: and starts from this share of its rate", .flags = "--cycle-decay",
+                                       .range = above_to(0, 1)});
+  visit("patience", o.patience, {.help = "plateau: cut the rate after N checks in a row without improvement",
+                                 .flags = "--patience-epochs", .range = at_least(1)});
+  visit("cooldown", o.cooldown, {.help = "plateau: checks after a cut that do not count", .flags = "--sched-cooldown",
+                                 .range = at_least(0)});
+  visit("factor", o.factor, {.help = "plateau: factor of a cut", .flags = "--plateau-factor",
+                             .range = Range{.low = 0, .high = 1, .low_open = true, .high_open = true}});
   visit("warmup_lr", o.warmup_lr, {.help = "rate of the first step of the warm-up", .flags = "--warmup-lr",
                                    .range = at_least(0)});
   visit("per", o.per, {.help = "change the rate every step, or hold it for an epoch", .flags = "--sched-per",
@@ -290,6 +305,12 @@ void describe(Visitor& visit, LossSection& o) {
 }
 
 template <class Visitor>
+void describe(Visitor& visit, AverageSection& o) {
+  visit("ema", o.ema, {.help = "half-life of a moving average of the weights, which checks and the saved model then use: 500st, 2ep",
+                       .flags = "--model-ema", .range = above(0), .unit = steps});
+}
+
+template <class Visitor>
 void describe(Visitor& visit, EvalSection& o) {
   visit("every", o.every, {.help = "between two checks of the validation part: 1ep, 500st", .flags = "--eval-every",
                            .range = above(0)});
@@ -311,6 +332,8 @@ void describe(Visitor& visit, StopSection& o) {
                                    .range = at_least(0)});
   visit("warmup_checks", o.warmup_checks, {.help = "first checks that do not count", .flags = "--warmup-checks",
                                            .range = at_least(0)});
+  visit("cooldown", o.cooldown, {.help = "checks that do not count after a cut of the rate or the restart of a cycle",
+                                 .flags = "--stop-cooldown", .range = at_least(0)});
   visit("min_epochs", o.min_epochs, {.help = "no early stop before this epoch", .flags = "--min-epochs",
                                      .range = at_least(0)});
   visit("min_steps", o.min_steps, {.help = "no early stop before this step", .flags = "--min-steps",
@@ -330,8 +353,10 @@ template <class Visitor>
 void describe(Visitor& visit, SaveSection& o) {
   visit("every", o.every, {.help = "between saves of the last weights: 10m, 2ep, 500st", .flags = "--save-every",
                            .range = above(0)});
-  visit("keep_last", o.keep_last, {.help = "checkpoints kept", .flags = "--keep-last --checkpoint-hist",
-                                   .range = at_least(1)});
+  visit("keep_last", o.keep_last, {.help = "newest checkpoints kept; two that are whole always stay",
+                                   .flags = "--keep-last --checkpoint-hist", .range = at_least(1)});
+  visit("keep_best", o.keep_best, {.help = "checkpoints kept for the best values of the monitor", .flags = "--keep-best",
+                                   .range = at_least(0)});
 }
 
 template <class Visitor>
@@ -360,6 +385,7 @@ OptionTable option_table(RunOptions& options) {
   table.add("optim", options.optim);
   table.add("schedule", options.schedule);
   table.add("loss", options.loss);
+  table.add("average", options.average);
   table.add("eval", options.eval);
   table.add("stop", options.stop);
   table.add("save", options.save);
@@ -371,6 +397,41 @@ OptionTable option_table(RunOptions& options) {
     }
   }
   return table;
+}
+
+EarlyStoppingOptions stopping_options(const StopSection& stop) {
+  EarlyStoppingOptions s;
+  const bool shares = stop.monitor == "val/top1" || stop.monitor == "val/top5" || stop.monitor == "val/balanced_acc";
+  const bool maximize = stop.mode == "auto" ? shares : stop.mode == "max";
+  s.mode = maximize ? MonitorMode::max : MonitorMode::min;
+  s.patience = stop.patience;
+  s.min_delta = stop.min_delta;
+  s.rel_delta = stop.rel_delta;
+  s.warmup_checks = stop.warmup_checks;
+  s.cooldown = stop.cooldown;
+  s.min_epochs = stop.min_epochs;
+  s.min_steps = stop.min_steps;
+  s.target = stop.target;
+  s.divergence = stop.divergence;
+  s.baseline = stop.baseline;
+  s.smooth = stop.smooth;
+  s.on_nan = stop.on_nan == "ignore" ? OnNan::ignore : stop.on_nan == "stop" ? OnNan::stop : OnNan::count;
+  check_early_stopping(s);
+  return s;
+}
+
+PlateauOptions plateau_options(const RunOptions& options) {
+  PlateauOptions p;
+  p.rule.mode = stopping_options(options.stop).mode;
+  p.rule.min_delta = options.stop.min_delta;
+  p.rule.rel_delta = options.stop.rel_delta;
+  p.rule.smooth = options.stop.smooth;
+  p.rule.patience = options.schedule.patience;
+  p.rule.cooldown = options.schedule.cooldown;
+  p.factor = options.schedule.factor;
+  p.min_scale = options.optim.lr.is_auto() ? 0 : options.schedule.min_lr / *options.optim.lr;
+  check_plateau(p);
+  return p;
 }
 
 std::string config_text(const RunOptions& options) {
@@ -403,6 +464,9 @@ std::vector<std::string> find_conflicts(const RunOptions& o) {
   if (o.log.watch && o.log.watch->is_time()) {
     out.push_back("log.watch must be in ep, st or %, got " + o.log.watch->text());
   }
+  if (o.average.ema && o.average.ema->is_time()) {
+    out.push_back("average.ema must be in ep, st or %, got " + o.average.ema->text());
+  }
   if (o.log.every.is_time()) {
     out.push_back("log.every must be in ep, st or %, got " + o.log.every.text());
   }
@@ -411,6 +475,13 @@ std::vector<std::string> find_conflicts(const RunOptions& o) {
   }
   if (!o.optim.lr.is_auto() && o.schedule.warmup_lr > *o.optim.lr) {
     out.push_back("schedule.warmup_lr must be at most optim.lr");
+  }
+  const bool plateau = !o.schedule.name.is_auto() && *o.schedule.name == "plateau";
+  if (plateau && o.data.split_val == 0) {
+    out.push_back("schedule.name plateau goes by a validation part: data.split.val must be above 0");
+  }
+  if (o.schedule.cycles > 1 && !o.schedule.name.is_auto() && *o.schedule.name != "cosine") {
+    out.push_back("schedule.cycles are those of schedule.name cosine, got " + *o.schedule.name);
   }
   if (o.data.split_val + o.data.split_test >= 1) {
     out.push_back("data.split.val and data.split.test must leave something to train on");

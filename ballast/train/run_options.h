@@ -9,6 +9,8 @@
 #include <vector>
 
 #include <ballast/base/options.h>
+#include <ballast/control/early_stopping.h>
+#include <ballast/control/plateau.h>
 
 namespace ballast {
 
@@ -23,6 +25,7 @@ struct RunSection {
   Auto<int64_t> threads;             ///< auto: the cores that this process may use
   Auto<int64_t> workers;             ///< threads that decode; 0: none of their own
   std::optional<Duration> max_time;  ///< of the run; it ends in time with the best weights
+  std::optional<Duration> session_time;  ///< of this process; it saves, and the same command goes on
   bool overwrite = false;            ///< move an existing run folder aside
 };
 
@@ -70,11 +73,11 @@ struct TrainSection {
   Auto<int64_t> epochs;
   int64_t batch_size = 128;          ///< samples of a step
   int64_t micro_batch = 0;           ///< rows of a forward and backward pass; 0: the whole step
-  std::optional<std::string> clip;   ///< off, "norm:C" or "value:C"; see clip_mode(), clip_limit()
+  std::optional<std::string> clip;   ///< off, "norm:C", "value:C" or "agc:L"; see clip_mode(), clip_limit()
   std::string layout = "auto";       ///< auto, channels_last, contiguous
   std::vector<std::string> freeze;   ///< globs of parameters that stay as they are
 
-  /// "", "norm" or "value".
+  /// "", "norm", "value" or "agc".
   std::string clip_mode() const { return clip ? clip->substr(0, clip->find(':')) : ""; }
   double clip_limit() const { return clip ? std::stod(clip->substr(clip->find(':') + 1)) : 0; }
 };
@@ -101,9 +104,15 @@ struct GroupText {
 GroupText parse_group_text(const std::string& text);
 
 struct ScheduleSection {
-  Auto<std::string> name;     ///< cosine, one_cycle, constant, step, multistep, poly
+  Auto<std::string> name;     ///< cosine, one_cycle, constant, step, multistep, poly, plateau
   Auto<Duration> warmup;      ///< auto: 5 % of the run; nothing with one_cycle
   double min_lr = 0;
+  int64_t cycles = 1;         ///< cosine
+  double cycle_mult = 1;
+  double cycle_decay = 1;
+  int64_t patience = 10;      ///< plateau: checks without improvement before a cut
+  int64_t cooldown = 0;       ///< plateau: checks after a cut that do not count
+  double factor = 0.1;        ///< plateau
   double warmup_lr = 0;
   std::string per = "step";   ///< step, epoch
   std::vector<std::string> milestones;  ///< durations (bare: epochs), multistep
@@ -121,6 +130,10 @@ struct LossSection {
   Auto<double> label_smoothing;
 };
 
+struct AverageSection {
+  std::optional<Duration> ema;  ///< half-life of a moving average of the weights; checks and model/ use it
+};
+
 struct EvalSection {
   Duration every{1, Duration::Unit::epochs};
   int64_t batch_size = 256;
@@ -133,6 +146,7 @@ struct StopSection {
   double min_delta = 0;
   double rel_delta = 0;
   int64_t warmup_checks = 0;
+  int64_t cooldown = 0;
   int64_t min_epochs = 0;
   int64_t min_steps = 0;
   std::optional<double> target;
@@ -145,7 +159,8 @@ struct StopSection {
 
 struct SaveSection {
   Duration every{600, Duration::Unit::seconds};  ///< between saves of the last weights
-  int64_t keep_last = 1;                         ///< checkpoints kept
+  int64_t keep_last = 2;                         ///< checkpoints kept; two that are whole always stay
+  int64_t keep_best = 1;                         ///< and those of the best values of the monitor
 };
 
 struct LogSection {
@@ -168,6 +183,7 @@ struct RunOptions {
   OptimSection optim;
   ScheduleSection schedule;
   LossSection loss;
+  AverageSection average;
   EvalSection eval;
   StopSection stop;
   SaveSection save;
@@ -176,10 +192,23 @@ struct RunOptions {
 
   /// --dry-run: make everything, train two steps, leave nothing.
   bool dry_run = false;
+  /// --resume: the folder (run.name, run.out) must hold a run, and what differs from its configuration is a change of it.
+  bool resume = false;
+  /// --restart: checkpoints of the run that is there are put aside, it begins anew.
+  bool restart = false;
+  /// --exact: refuse to go on where the bits would not be those of an unbroken run.
+  bool exact = false;
+  /// --accept-data-change: go on though the data is not what it was.
+  bool accept_data_change = false;
   /// Where values came from, by key ("optim.lr" -> "recipe.toml:12", "flag", "env"); a key that is missing here has its
   /// default. A resolver of `auto` adds "auto".
   std::map<std::string, std::string> origins;
 };
+
+/// The options of the machine in control/early_stopping.h. Errors: std::invalid_argument.
+EarlyStoppingOptions stopping_options(const StopSection& stop);
+/// The plateau of schedule.*, which goes by the monitor of stop.*. Errors: std::invalid_argument.
+PlateauOptions plateau_options(const RunOptions& options);
 
 /// A table of all keys, pointing into `options`.
 OptionTable option_table(RunOptions& options);

@@ -103,26 +103,39 @@ std::vector<std::string> measure(RunContext& run, RunPlan& plan) {
   }
   before.restore(*run.model);
   if (samples > 0 && seconds > 0) {
-    const double each = seconds / static_cast<double>(samples);
-    plan.images_per_second = 1 / each;
-    plan.seconds_per_step = each * static_cast<double>(run.setup.options.train.batch_size);
-    const double check = static_cast<double>(plan.val_images) * each / 2.5;
-    plan.seconds_estimate = static_cast<double>(run.setup.epochs) * (static_cast<double>(plan.train_images) * each + check) +
-                            static_cast<double>(plan.test_images) * each / 2.5;
-    if (run.setup.options.run.max_time) {
-      plan.seconds_estimate = std::min(plan.seconds_estimate, run.setup.options.run.max_time->seconds());
-    }
+    plan.images_per_second = static_cast<double>(samples) / seconds;
   }
   return warnings;
 }
 
+void estimate(const RunContext& run, RunPlan& plan) {
+  if (plan.images_per_second <= 0) {
+    return;
+  }
+  const double each = 1 / plan.images_per_second;
+  plan.seconds_per_step = each * static_cast<double>(run.setup.options.train.batch_size);
+  const double check = static_cast<double>(plan.val_images) * each / 2.5;
+  const double left = static_cast<double>(plan.steps - plan.resumed_step) / static_cast<double>(std::max<int64_t>(1, plan.steps));
+  plan.seconds_estimate =
+      left * static_cast<double>(run.setup.epochs) * (static_cast<double>(plan.train_images) * each + check) +
+      static_cast<double>(plan.test_images) * each / 2.5;
+  if (run.setup.options.run.max_time) {
+    plan.seconds_estimate = std::min(plan.seconds_estimate, run.setup.options.run.max_time->seconds());
+  }
+}
+
 }  // namespace
 
-void plan_run(RunContext& run) {
+void plan_run(RunContext& run, double known_speed) {
   RunPlan& p = run.plan;
   describe_data(run.setup, p);
   describe_training(run, p);
-  const std::vector<std::string> drop_warnings = measure(run, p);
+  std::vector<std::string> drop_warnings;
+  p.images_per_second = known_speed;
+  if (known_speed <= 0) {
+    drop_warnings = measure(run, p);
+  }
+  estimate(run, p);
   p.workers = run.loader->workers();
   run.events.on_plan(p);
   for (const std::string& note : run.setup.data.notes) {

@@ -1,8 +1,11 @@
 #include <ballast/train/run_rows.h>
 
 #include <array>
+#include <charconv>
+#include <cmath>
 #include <cstdio>
 
+#include <ballast/base/check.h>
 #include <ballast/base/key.h>
 
 namespace ballast {
@@ -21,6 +24,14 @@ JsonValue SampleDigest::json() const {
   value["n"] = n_;
   value["digest"] = hex.data();
   return value;
+}
+
+void SampleDigest::restore(const JsonValue& value) {
+  const std::string& hex = value.at("digest").string();
+  const char* end = hex.data() + hex.size();
+  const auto [stop, error] = std::from_chars(hex.data(), end, sum_, 16);
+  check<DataError>(error == std::errc() && stop == end && hex.size() == 16, "run", "digest must be 16 hex digits, got \"", hex, "\"");
+  n_ = value.at("n").integer();
 }
 
 void add_metrics(JsonValue& row, const Metrics& m) {
@@ -53,18 +64,21 @@ std::vector<std::pair<std::string, double>> named_metrics(const Metrics& metrics
   return all;
 }
 
-std::string metrics_csv(const std::vector<CsvRow>& rows) {
+std::string metrics_csv(const std::vector<JsonValue>& record) {
   std::string text = "epoch,step,lr,train_loss";
   for (const std::string& name : metric_names()) {
     text += ",val_" + name;
   }
   text += '\n';
-  for (const CsvRow& row : rows) {
-    text += std::to_string(row.epoch) + ',' + std::to_string(row.step) + ',' + shortest_text(row.lr) + ',' +
-            shortest_text(row.train_loss);
-    for (size_t i = 0; i < metric_names().size(); ++i) {
-      text += ',';
-      text += i < row.val.size() ? shortest_text(row.val[i].second) : "";
+  for (const JsonValue& row : record) {
+    if (row.string_or("kind", "") != "check" || row.string_or("split", "") != "val") {
+      continue;
+    }
+    const auto number = [&](const std::string& name) { return ',' + shortest_text(row.at(name).number()); };
+    const auto epoch = static_cast<int64_t>(std::ceil(row.at("epoch").number() - 1e-9));
+    text += std::to_string(epoch) + ',' + std::to_string(row.at("step").integer()) + number("lr") + number("train_loss");
+    for (const std::string& name : metric_names()) {
+      text += number(name);
     }
     text += '\n';
   }

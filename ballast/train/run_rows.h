@@ -19,6 +19,8 @@ class SampleDigest {
   void add(uint64_t id);
   /// {"n": ..., "digest": "16 hex digits"}
   JsonValue json() const;
+  /// What json() gave. Errors: DataError.
+  void restore(const JsonValue& value);
   void clear() { n_ = 0, sum_ = 0; }
 
  private:
@@ -33,13 +35,8 @@ void add_metrics(JsonValue& row, const Metrics& metrics);
 /// The metrics of a table by name, in the order of metric_names().
 std::vector<std::pair<std::string, double>> named_metrics(const Metrics& metrics);
 
-/// A line of metrics.csv.
-struct CsvRow {
-  int64_t epoch = 0, step = 0;
-  double lr = 0, train_loss = 0;
-  std::vector<std::pair<std::string, double>> val;
-};
-/// "epoch,step,lr,train_loss,val_loss,..." and a line each.
-std::string metrics_csv(const std::vector<CsvRow>& rows);
+/// metrics.csv, from the rows of metrics.jsonl: "epoch,step,lr,train_loss,val_loss,..." and a line for each check of the
+/// validation part.
+std::string metrics_csv(const std::vector<JsonValue>& record);
 
 }  // namespace ballast

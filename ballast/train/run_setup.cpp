@@ -50,11 +50,15 @@ LrScheduleOptions schedule_options(const RunOptions& o, int64_t steps_per_epoch,
            : name == "multistep" ? LrScheduleName::multistep
            : name == "one_cycle" ? LrScheduleName::one_cycle
            : name == "poly"      ? LrScheduleName::poly
+           : name == "plateau"   ? LrScheduleName::plateau
                                  : LrScheduleName::cosine;
   s.lr = *o.optim.lr;
   s.min_lr = o.schedule.min_lr;
   s.warmup_steps = s.name == LrScheduleName::one_cycle ? 0 : std::min(o.schedule.warmup->steps(steps_per_epoch, total), total - 1);
   s.warmup_lr = o.schedule.warmup_lr;
+  s.cycles = o.schedule.cycles;
+  s.cycle_mult = o.schedule.cycle_mult;
+  s.cycle_decay = o.schedule.cycle_decay;
   s.every = std::max<int64_t>(1, o.schedule.every.steps(steps_per_epoch, total));
   s.gamma = o.schedule.gamma;
   for (const std::string& text : o.schedule.milestones) {
@@ -69,25 +73,6 @@ LrScheduleOptions schedule_options(const RunOptions& o, int64_t steps_per_epoch,
   s.per_epoch = o.schedule.per == "epoch";
   s.steps_per_epoch = steps_per_epoch;
   check_lr_schedule(s);
-  return s;
-}
-
-EarlyStoppingOptions stopping_options(const RunOptions& o, const std::string& monitor) {
-  EarlyStoppingOptions s;
-  const bool maximize = o.stop.mode == "auto" ? metric_is_maximized(monitor) : o.stop.mode == "max";
-  s.mode = maximize ? MonitorMode::max : MonitorMode::min;
-  s.patience = o.stop.patience;
-  s.min_delta = o.stop.min_delta;
-  s.rel_delta = o.stop.rel_delta;
-  s.warmup_checks = o.stop.warmup_checks;
-  s.min_epochs = o.stop.min_epochs;
-  s.min_steps = o.stop.min_steps;
-  s.target = o.stop.target;
-  s.divergence = o.stop.divergence;
-  s.baseline = o.stop.baseline;
-  s.smooth = o.stop.smooth;
-  s.on_nan = o.stop.on_nan == "ignore" ? OnNan::ignore : o.stop.on_nan == "stop" ? OnNan::stop : OnNan::count;
-  check_early_stopping(s);
   return s;
 }
 
@@ -232,7 +217,11 @@ RunSetup set_up_run(const RunOptions& options) {
         "monitor must be a metric of the validation part (val/...), got \"", o.stop.monitor,
         "\"; choosing by the test part would spoil it");
   setup.monitor = o.stop.monitor.substr(prefix.size());
-  setup.stopping = stopping_options(o, setup.monitor);
+  setup.stopping = stopping_options(o.stop);
+  if (*o.schedule.name == "plateau") {
+    setup.plateau = plateau_options(o);
+    check(setup.data.role(Role::val).size() > 0, "schedule", "plateau needs a validation part; give data.split.val > 0 or a val folder");
+  }
   check(setup.data.role(Role::val).size() > 0 || !o.stop.patience, "stop",
         "patience needs a validation part; give data.split.val > 0 or a val folder");
 

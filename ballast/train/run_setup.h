@@ -29,6 +29,8 @@ struct RunSetup {
   int64_t total_steps = 0;
   LrScheduleOptions schedule;
   EarlyStoppingOptions stopping;
+  /// Of schedule.name plateau.
+  std::optional<PlateauOptions> plateau;
   /// "nll_tempered"
   std::string monitor;
   std::vector<std::string> hints;

@@ -65,6 +65,59 @@ void StepLog::after_step(const StepResult& r, const BatchSlot& slot) {
   report_bad_samples();
 }
 
+JsonValue StepLog::state() const {
+  JsonValue s = JsonValue::object();
+  s["samples"] = samples_;
+  s["epoch_loss"] = epoch_loss_;
+  s["epoch_samples"] = epoch_samples_;
+  s["smooth"] = smooth_.state();
+  JsonValue window = JsonValue::object();
+  window["loss"] = window_.loss;
+  window["samples"] = window_.samples;
+  window["steps"] = window_.steps;
+  window["clipped"] = window_.clipped;
+  s["window"] = std::move(window);
+  s["ids"] = digest_.json();
+  JsonValue last = JsonValue::object();
+  last["loss"] = last_.loss;
+  last["lr"] = last_.lr;
+  last["momentum"] = last_.momentum;
+  last["gradient_norm"] = last_.gradient_norm;
+  s["last"] = std::move(last);
+  s["last_losses"] = std::vector<double>(last_losses_.begin(), last_losses_.end());
+  s["last_norms"] = std::vector<double>(last_norms_.begin(), last_norms_.end());
+  return s;
+}
+
+void StepLog::restore(const JsonValue& s) {
+  samples_ = s.at("samples").integer();
+  epoch_loss_ = s.at("epoch_loss").number();
+  epoch_samples_ = s.at("epoch_samples").integer();
+  smooth_.restore(s.at("smooth"));
+  const JsonValue& window = s.at("window");
+  window_ = {};
+  window_.loss = window.at("loss").number();
+  window_.samples = window.at("samples").integer();
+  window_.steps = window.at("steps").integer();
+  window_.clipped = window.at("clipped").integer();
+  digest_.restore(s.at("ids"));
+  const JsonValue& last = s.at("last");
+  last_ = {};
+  last_.loss = last.at("loss").number();
+  last_.lr = last.at("lr").number();
+  last_.momentum = last.at("momentum").number();
+  last_.gradient_norm = last.at("gradient_norm").number();
+  const auto numbers = [](const JsonValue& list) {
+    std::deque<double> out;
+    for (const JsonValue& v : list.elements()) {
+      out.push_back(v.number());
+    }
+    return out;
+  };
+  last_losses_ = numbers(s.at("last_losses"));
+  last_norms_ = numbers(s.at("last_norms"));
+}
+
 double StepLog::take_epoch_loss() {
   const double loss = epoch_samples_ > 0 ? epoch_loss_ / static_cast<double>(epoch_samples_) : 0;
   epoch_loss_ = 0;

@@ -4,7 +4,9 @@
 #include <deque>
 #include <utility>
 
+#include <ballast/base/check.h>
 #include <ballast/data/loader.h>
+#include <ballast/io/json.h>
 #include <ballast/train/run_context.h>
 #include <ballast/train/run_rows.h>
 #include <ballast/train/trainer.h>
@@ -19,6 +21,12 @@ class SmoothLoss {
     weight_ = kDecay * weight_ + 1;
   }
   double value() const { return weight_ > 0 ? sum_ / weight_ : 0; }
+  JsonValue state() const { return std::vector<double>{sum_, weight_}; }
+  void restore(const JsonValue& state) {
+    check<DataError>(state.size() == 2, "run", "smooth must be two numbers, got ", state.size());
+    sum_ = state.elements().at(0).number();
+    weight_ = state.elements().at(1).number();
+  }
 
  private:
   static constexpr double kDecay = 0.98623270449;  // 2^(-1/50)
@@ -37,6 +45,13 @@ class StepLog {
   void after_step(const StepResult& result, const BatchSlot& slot);
   /// The time of what lies between is not the next step's.
   void skip_time() { last_step_end_ = seconds_now(); }
+
+  /// What the next rows depend on, for a checkpoint, and back. Errors: DataError.
+  JsonValue state() const;
+  void restore(const JsonValue& state);
+  /// Seconds of steps so far, of all sessions.
+  double step_seconds() const { return step_seconds_; }
+  void restore_step_seconds(double seconds) { step_seconds_ = seconds; }
 
   /// Mean loss since the last call.
   double take_epoch_loss();

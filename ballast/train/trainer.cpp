@@ -103,7 +103,7 @@ StepResult Trainer::step(const torch::Tensor& x, const torch::Tensor& y, const t
   const int64_t n = x.size(0);
   check(y.dim() == 1 && y.size(0) == n, "trainer", "y must have one label for each of ", n, " samples, got ", y.numel());
   StepResult result;
-  result.lr = lr_at(options_.schedule, t_, options_.total_steps);
+  result.lr = lr_scale_ * lr_at(options_.schedule, t_, options_.total_steps);
   const bool sgd = options_.optimizer.name == "sgd";
   result.momentum = momentum_at(options_.schedule, t_, options_.total_steps,
                                 sgd ? options_.optimizer.momentum : options_.optimizer.beta1);
@@ -157,6 +157,8 @@ StepResult Trainer::step(const torch::Tensor& x, const torch::Tensor& y, const t
   } else if (options_.clip == ClipMode::value) {
     optimizer_.clip_values(options_.clip_limit);
     result.clipped = result.gradient_norm > options_.clip_limit;
+  } else if (options_.clip == ClipMode::agc) {
+    result.clipped = optimizer_.clip_units(options_.clip_limit, options_.head);
   }
   const bool cycles = options_.schedule.name == LrScheduleName::one_cycle;
   optimizer_.step(result.lr, scale, cycles ? std::optional<double>(result.momentum) : std::nullopt);
@@ -164,6 +166,11 @@ StepResult Trainer::step(const torch::Tensor& x, const torch::Tensor& y, const t
   ++t_;
   result.optimizer = watch.lap();
   return result;
+}
+
+void Trainer::restore(int64_t steps, const StateDict& optimizer_state, const std::string& label) {
+  optimizer_.restore(steps, optimizer_state, label);
+  t_ = steps;
 }
 
 void to_channels_last(torch::nn::Module& module) {
@@ -176,29 +183,21 @@ void to_channels_last(torch::nn::Module& module) {
 }
 
 WeightsCopy::WeightsCopy(const torch::nn::Module& module) {
-  torch::NoGradGuard no_grad;
-  for (const torch::Tensor& p : module.parameters()) {
-    tensors_.push_back(p.detach().clone());
-  }
-  for (const torch::Tensor& b : module.buffers()) {
-    tensors_.push_back(b.detach().clone());
+  for (const auto& [name, tensor] : state_dict(module)) {
+    tensors_.emplace(name, tensor.clone());
   }
 }
 
-void WeightsCopy::restore(torch::nn::Module& module) const {
-  torch::NoGradGuard no_grad;
-  std::vector<torch::Tensor> all = module.parameters();
-  const std::vector<torch::Tensor> buffers = module.buffers();
-  all.insert(all.end(), buffers.begin(), buffers.end());
-  check(all.size() == tensors_.size(), "trainer", "module must have ", tensors_.size(), " tensors, got ", all.size());
-  for (size_t i = 0; i < all.size(); ++i) {
-    all[i].copy_(tensors_[i]);
-  }
+WeightsCopy::WeightsCopy(const torch::nn::Module& module, const StateDict& from, const std::string& label)
+    : WeightsCopy(module) {
+  copy_into(tensors_, from, label);
 }
+
+void WeightsCopy::restore(torch::nn::Module& module) const { copy_into(module, tensors_, "copy"); }
 
 bool WeightsCopy::finite() const {
-  return std::all_of(tensors_.begin(), tensors_.end(), [](const torch::Tensor& t) {
-    return !t.is_floating_point() || torch::isfinite(t).all().item<bool>();
+  return std::all_of(tensors_.begin(), tensors_.end(), [](const auto& named) {
+    return !named.second.is_floating_point() || at::isfinite(named.second).all().template item<bool>();
   });
 }
 

@@ -11,6 +11,7 @@
 
 #include <ballast/control/lr_schedule.h>
 #include <ballast/train/optimizer.h>
+#include <ballast/weights/state_dict.h>
 
 namespace torch::nn {
 class Module;
@@ -23,6 +24,9 @@ enum class ClipMode {
   off,
   norm,   ///< g *= min(1, c / (norm + 1e-6)), over all parameters
   value,  ///< g = clamp(g, -c, c)
+  /// Adaptive: per output unit, g *= min(1, c * max(|W|, 1e-3) / |g|); tensors of at most one dimension as a whole; not the
+  /// classifier. Source: Brock et al. 2021, arXiv:2102.06171.
+  agc,
 };
 
 /// What is minimized, from one label a sample.
@@ -46,6 +50,8 @@ struct TrainerOptions {
   double focal_gamma = 2;
   ClipMode clip = ClipMode::off;
   double clip_limit = 1;
+  /// Name of the classifier, which agc leaves alone.
+  std::string head = "fc";
   /// Of the drops' masks: each forward runs in StepScope(seed, 0, step, first row of the micro-batch).
   uint64_t seed = 0;
 };
@@ -78,9 +84,17 @@ class Trainer {
   StepResult step(const torch::Tensor& x, const torch::Tensor& y, const torch::Tensor& partner = {},
                   const torch::Tensor& lam = {});
 
+  /// The schedule's rate is multiplied by this from now on; > 0.
+  void set_lr_scale(double scale) { lr_scale_ = scale; }
+  double lr_scale() const { return lr_scale_; }
+
   /// Steps done; the next one has this number.
   int64_t steps() const { return t_; }
   const Optimizer& optimizer() const { return optimizer_; }
+  /// Goes on behind `steps` steps, with the optimizer's state of then (its state() by name). The module's weights are the
+  /// caller's to bring back.
+  /// Errors: DataError as copy_into.
+  void restore(int64_t steps, const StateDict& optimizer_state, const std::string& label);
 
  private:
   torch::nn::Module& module_;
@@ -90,6 +104,7 @@ class Trainer {
   std::vector<torch::Tensor> buffers_, saved_;
   torch::Device device_;
   int64_t t_ = 0;
+  double lr_scale_ = 1;
 };
 
 /// Converts the 4-D parameters of a module to channels_last, keeping their values.
@@ -100,14 +115,17 @@ class WeightsCopy {
  public:
   WeightsCopy() = default;
   explicit WeightsCopy(const torch::nn::Module& module);
+  /// Of a module of equal structure, from a file. Errors: DataError as copy_into.
+  WeightsCopy(const torch::nn::Module& module, const StateDict& from, const std::string& label);
   bool empty() const { return tensors_.empty(); }
   /// Copies back into the same module (or one of equal structure).
   void restore(torch::nn::Module& module) const;
+  const StateDict& tensors() const { return tensors_; }
   /// False if a floating-point value is NaN or infinite.
   bool finite() const;
 
  private:
-  std::vector<torch::Tensor> tensors_;
+  StateDict tensors_;
 };
 
 /// The device that `auto`, `cpu`, `cuda` or `cuda:N` names.

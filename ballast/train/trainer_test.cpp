@@ -160,6 +160,37 @@ TEST(Trainer, ClippingByNormBoundsTheUpdate) {
   EXPECT_NEAR(std::sqrt(sum), 1e-3, 2e-6);
 }
 
+TEST(Trainer, AdaptiveClippingBoundsEachUnitByItsWeights) {
+  Net net;
+  TrainerOptions o = constant(1.0);
+  o.optimizer.momentum = 0;
+  o.optimizer.weight_decay = 0;
+  o.clip = ClipMode::agc;
+  o.clip_limit = 1e-3;
+  o.head = "none";
+  std::vector<torch::Tensor> start;
+  for (const torch::Tensor& p : net.parameters()) {
+    start.push_back(p.detach().clone());
+  }
+  Trainer trainer = make(net, o);
+  const Data d = data(16);
+  EXPECT_TRUE(trainer.step(d.x, d.y).clipped);
+  int64_t at_limit = 0;
+  for (size_t i = 0; i < start.size(); ++i) {
+    const torch::Tensor moved = (net.parameters()[i].detach() - start[i]);
+    const bool whole = start[i].dim() <= 1;
+    const int64_t units = whole ? 1 : start[i].size(0);
+    for (int64_t u = 0; u < units; ++u) {
+      const double w = (whole ? start[i] : start[i][u]).norm().item<double>();
+      const double g = (whole ? moved : moved[u]).norm().item<double>();
+      const double limit = 1e-3 * std::max(w, 1e-3);
+      EXPECT_LE(g, limit * (1 + 1e-4) + 1e-7);
+      at_limit += g > 0.99 * limit ? 1 : 0;
+    }
+  }
+  EXPECT_GT(at_limit, 0);
+}
+
 TEST(Trainer, LossIsThatOfLibTorch) {
   for (const double smoothing : {0.0, 0.1}) {
     Net net;

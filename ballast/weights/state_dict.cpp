@@ -62,13 +62,50 @@ StateDict state_dict(const torch::nn::Module& module) {
   return state;
 }
 
-StateDict read_weights(const std::filesystem::path& path) {
-  const SafetensorsFile file = SafetensorsFile::open(path);
+namespace {
+
+StateDict tensors_of(const SafetensorsFile& file, const std::string& label) {
   StateDict weights;
   for (const SafetensorsEntry& entry : file.entries()) {
-    weights.emplace(entry.name, detail::tensor_of_bytes(entry.dtype, entry.shape, file.bytes(entry), path.string(), entry.name));
+    weights.emplace(entry.name, detail::tensor_of_bytes(entry.dtype, entry.shape, file.bytes(entry), label, entry.name));
   }
   return weights;
+}
+
+}  // namespace
+
+StateDict read_weights(const std::filesystem::path& path) {
+  return tensors_of(SafetensorsFile::open(path), path.string());
+}
+
+StateDict decode_weights(std::vector<std::byte> bytes, const std::string& label) {
+  return tensors_of(SafetensorsFile::from_bytes(std::move(bytes), label), label);
+}
+
+std::vector<std::byte> encode_weights(const StateDict& weights) {
+  return encode_safetensors(detail::bytes_of_state(weights).tensors);
+}
+
+void copy_into(const StateDict& to, const StateDict& from, const std::string& label) {
+  for (const auto& [name, tensor] : to) {
+    const auto found = from.find(name);
+    check<DataError>(found != from.end(), "weights", label, ": must hold ", name, ", it does not");
+    check<DataError>(found->second.sizes() == tensor.sizes() && found->second.scalar_type() == tensor.scalar_type(), "weights",
+                     label, ": ", name, " must be ", tensor.scalar_type(), " ", tensor.sizes(), ", got ",
+                     found->second.scalar_type(), " ", found->second.sizes());
+  }
+  for (const auto& [name, tensor] : from) {
+    check<DataError>(to.contains(name), "weights", label, ": ", name, " is not one of the tensors that are needed");
+  }
+  torch::NoGradGuard no_grad;
+  for (const auto& [name, tensor] : to) {
+    torch::Tensor target = tensor;
+    target.copy_(from.at(name));
+  }
+}
+
+void copy_into(torch::nn::Module& module, const StateDict& from, const std::string& label) {
+  copy_into(state_dict(module), from, label);
 }
 
 void write_weights(FileSystem& fs, const std::filesystem::path& path, const StateDict& weights,

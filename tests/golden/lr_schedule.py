@@ -7,6 +7,7 @@ lr_schedule_test.cpp compares each value to 1e-9 relative: PyTorch updates recur
 """
 import json
 import pathlib
+import random
 
 import torch
 from torch.optim import lr_scheduler as sched
@@ -30,6 +31,28 @@ def warm(optimizer, w, after):
     return sched.SequentialLR(optimizer, [linear, after(optimizer)], milestones=[w])
 
 
+def plateau(values, **options):
+    """The rate after each check: ReduceLROnPlateau acts at check patience + 1."""
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1, dtype=torch.float64))], lr=0.2)
+    scheduler = sched.ReduceLROnPlateau(optimizer, **options)
+    rates = []
+    for value in values:
+        scheduler.step(value)
+        rates.append(optimizer.param_groups[0]["lr"])
+    return {"values": values, "lr": rates}
+
+
+def plateaus():
+    draw = random.Random(3)
+    noisy = [round(2 * 0.97 ** i + draw.uniform(-0.1, 0.1), 6) for i in range(120)]
+    return {
+        "plateau": plateau(noisy, factor=0.5, patience=2, threshold=0.01, threshold_mode="abs"),
+        "plateau_rel_cooldown": plateau(noisy, factor=0.1, patience=3, threshold=0.02, threshold_mode="rel", cooldown=4),
+        "plateau_max": plateau([-v for v in noisy], mode="max", factor=0.3, patience=0, threshold=0.0, threshold_mode="abs",
+                               cooldown=1, min_lr=0.001),
+    }
+
+
 def main():
     cases = {
         "constant": run(lambda o: sched.ConstantLR(o, factor=1.0, total_iters=0), 20),
@@ -37,6 +60,8 @@ def main():
         "multistep": run(lambda o: sched.MultiStepLR(o, milestones=[5, 17, 18, 40], gamma=0.5), 50),
         "cosine": run(lambda o: sched.CosineAnnealingLR(o, T_max=50), 50),
         "cosine_min": run(lambda o: sched.CosineAnnealingLR(o, T_max=37, eta_min=0.01), 37),
+        "cosine_cycles": run(lambda o: sched.CosineAnnealingWarmRestarts(o, T_0=10, T_mult=2, eta_min=0.01), 70),
+        "cosine_equal_cycles": run(lambda o: sched.CosineAnnealingWarmRestarts(o, T_0=17), 51),
         "poly": run(lambda o: sched.PolynomialLR(o, total_iters=50, power=1.0), 50),
         "poly_2": run(lambda o: sched.PolynomialLR(o, total_iters=50, power=2.5), 50),
         "one_cycle": run(lambda o: sched.OneCycleLR(o, max_lr=0.2, total_steps=100), 100),
@@ -47,7 +72,7 @@ def main():
         "step_warm": run(lambda o: warm(o, 5, lambda p: sched.StepLR(p, step_size=7, gamma=0.3)), 50),
     }
     out = pathlib.Path(__file__).parent / "lr_schedule.json"
-    out.write_text(json.dumps({"torch": torch.__version__, "cases": cases}) + "\n")
+    out.write_text(json.dumps({"torch": torch.__version__, "cases": cases, "plateau": plateaus()}) + "\n")
 
 
 if __name__ == "__main__":

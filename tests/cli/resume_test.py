@@ -1,0 +1,222 @@
+"""Runs that are killed, stopped and continued, through the command line. Usage: resume_test.py PROGRAM
+
+BALLAST_SLOW_TESTS: 150 kills instead of 20.
+"""
+import hashlib
+import json
+import os
+import pathlib
+import random
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+import unittest
+
+import support
+from support import Case, ballast, environment, main, make_photos
+
+SLOW = bool(os.environ.get("BALLAST_SLOW_TESTS"))
+SEED = int(os.environ.get("BALLAST_TEST_SEED", "20260101"))
+COMMON = ["--progress", "plain", "--no-tensorboard", "--threads", "1", "--log-every", "2", "--save-every", "3st", "--batch-size", "16"]
+# The default recipe's model, and a ResNet-20 with every technique on.
+CONFIGS = {
+    "default": ["--epochs", "3", "--workers", "0"],
+    "resnet20": ["--model", "resnet20", "--epochs", "2", "--workers", "2", "--drop", "0.1", "--drop-path", "0.2", "--drop-block", "0.1:3",
+                 "--opt", "adamw", "--sched", "cosine", "--sched-cycles", "2", "--clip", "norm:1", "--micro-batch", "8", "--patience", "3",
+                 "--stop-smooth", "1", "--augment-train", "random_crop(16, padding=2) | hflip"],
+    "mlp": ["--model", "mlp:1x16", "--epochs", "30", "--workers", "4", "--sched", "one_cycle"],
+}
+
+
+def digests(run):
+    """Of everything that must be equal: weights, optimizer, state, record, predictions, tables."""
+    run = pathlib.Path(run)
+    last = max((run / "checkpoints").glob("step-*"))
+    files = [p for folder in (last, run / "model", run / "predictions") for p in folder.iterdir()
+             if p.name not in ("session.json", "MANIFEST.json")]
+    files += [run / name for name in ("metrics.jsonl", "metrics.csv", "bad_samples.csv", "result.json")]
+    return {str(p.relative_to(run)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
+
+
+class WithPhotos(Case):
+    @classmethod
+    def setUpClass(cls):
+        cls.home = pathlib.Path(tempfile.mkdtemp(prefix="ballast-resume-"))
+        cls.addClassCleanup(shutil.rmtree, cls.home, ignore_errors=True)
+        make_photos(cls.home / "photos", count=40)
+
+    def words(self, config, out):
+        return ["train", "--data", self.home / "photos", "--out", out, *COMMON, *CONFIGS[config]]
+
+    def start(self, words):
+        child = subprocess.Popen([support.BALLAST, *map(str, words)], cwd=self.dir, env=environment(), stdin=subprocess.DEVNULL,
+                                 stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        self.addCleanup(child.kill)
+        return child
+
+
+class Killed(WithPhotos):
+    def unbroken(self, config):
+        begin = time.monotonic()
+        result = self.run_in(*self.words(config, "whole-" + config))
+        self.assertEqual(result.code, 0, result.err)
+        return digests(self.dir / ("whole-" + config)), time.monotonic() - begin
+
+    def test_kills_at_random_moments_leave_no_trace(self):
+        draw = random.Random(SEED)
+        kills_wanted = {"default": 50, "resnet20": 50, "mlp": 50} if SLOW else {"default": 6, "resnet20": 6, "mlp": 8}
+        for config, wanted in kills_wanted.items():
+            whole, seconds = self.unbroken(config)
+            kills = runs = 0
+            while kills < wanted:
+                out = f"{config}-{runs}"
+                for attempt in range(100):
+                    child = self.start(self.words(config, out))
+                    # From the start of the process to past its end; later attempts may live longer, so that each run ends.
+                    try:
+                        child.communicate(timeout=draw.uniform(0, seconds * (1.1 + 0.1 * attempt)))
+                    except subprocess.TimeoutExpired:
+                        child.send_signal(signal.SIGKILL)
+                        child.communicate()
+                        kills += 1
+                        continue
+                    self.assertEqual(child.returncode, 0, f"seed {SEED} {out}")
+                    break
+                else:
+                    self.fail(f"{out} did not end")
+                self.assertEqual(digests(self.dir / out), whole, f"seed {SEED}: {out} after {attempt} kills")
+                runs += 1
+                shutil.rmtree(self.dir / out)
+            print(f"{config}: {kills} kills in {runs} runs, all equal", flush=True)
+
+    def test_the_same_command_again_has_nothing_to_do(self):
+        words = self.words("mlp", "run")
+        self.assertEqual(self.run_in(*words).code, 0)
+        before = digests(self.dir / "run")
+        again = self.run_in(*words, "--json")
+        self.assertEqual(again.code, 0, again.err)
+        self.assertTrue(again.json()["was_finished"])
+        self.assertEqual(digests(self.dir / "run"), before)
+        self.assertIn("nothing is left to do", self.run_in(*words).out)
+
+
+class Stopped(WithPhotos):
+    def begun(self, *more, out="run", rows=3):
+        """A run that will not end by itself, after its first rows."""
+        child = self.start([*self.words("mlp", out), "--epochs", "100000", *more])
+        record = self.dir / out / "metrics.jsonl"
+        limit = time.monotonic() + 120
+        while time.monotonic() < limit and not (record.exists() and record.read_text().count('"train"') >= rows):
+            if child.poll() is not None:
+                self.fail(child.communicate()[1].decode())
+            time.sleep(0.01)
+        return child
+
+    def test_signals_save_and_name_the_way_on(self):
+        for number, code in ((signal.SIGTERM, 75), (signal.SIGINT, 130), (signal.SIGHUP, 75)):
+            out = f"run-{number}"
+            child = self.begun(out=out)
+            child.send_signal(number)
+            err = child.communicate(timeout=60)[1].decode()
+            self.assertEqual(child.returncode, code, err)
+            self.assertIn(f"ballast train --resume {out} goes on", err)
+            shorter = self.run_in("train", "--resume", out, "--epochs", "1", "--progress", "plain")
+            self.assertEqual(shorter.code, 0, shorter.err)
+
+    def test_a_signal_in_the_first_second_does_no_harm(self):
+        for delay in (0.02, 0.1, 0.3, 0.6):
+            child = self.start(self.words("mlp", "early"))
+            time.sleep(delay)
+            child.send_signal(signal.SIGTERM)
+            err = child.communicate(timeout=60)[1].decode()
+            self.assertIn(child.returncode, (0, 75, -signal.SIGTERM), err)
+        self.assertEqual(self.run_in(*self.words("mlp", "early")).code, 0)
+
+    def test_usr1_saves_and_goes_on(self):
+        child = self.begun("--save-every", "1h", "--keep-last", "50")
+        time.sleep(0.3)
+        before = {p.name for p in (self.dir / "run/checkpoints").glob("step-*")} if (self.dir / "run/checkpoints").exists() else set()
+        child.send_signal(signal.SIGUSR1)
+        limit = time.monotonic() + 30
+        while time.monotonic() < limit:
+            now = {p.name for p in (self.dir / "run/checkpoints").glob("step-*")}
+            if now - before:
+                break
+            time.sleep(0.02)
+        self.assertTrue(now - before)
+        self.assertIsNone(child.poll())
+
+    def test_resume_goes_on_with_changes(self):
+        self.assertEqual(self.run_in(*self.words("mlp", "runs/a")).code, 0)
+        result = self.run_in("train", "--resume", "last", "--epochs", "32", "--lr", "0.01", "--progress", "plain")
+        self.assertEqual(result.code, 0, result.err)
+        self.assertIn("goes on", result.err)
+        self.assertRegex(result.err, r"change +optim.lr .* -> 0.01")
+        self.assertRegex((self.dir / "runs/a/config.toml").read_text(), r"lr = 0.01 +# edit at step \d+")
+        rows = [json.loads(line) for line in (self.dir / "runs/a/metrics.jsonl").read_text().splitlines()]
+        steps = [row["step"] for row in rows if row["kind"] == "train"]
+        self.assertEqual(steps, sorted(set(steps)))
+        self.refused(self.run_in("train", "--resume", "nothing"), 3, "nothing must be a run")
+        self.refused(self.run_in("train", "--resume", "a", "--out", "b"), 2, "give one of them")
+
+    def test_another_configuration_is_refused(self):
+        self.assertEqual(self.run_in(*self.words("mlp", "run")).code, 0)
+        result = self.run_in(*self.words("mlp", "run"), "--lr", "0.5")
+        self.assertEqual(result.code, 2, result.err)
+        self.assertIn("optim.lr", result.lines[-1])
+        self.assertIn("--resume run", result.lines[-1])
+
+    def test_two_at_once(self):
+        child = self.begun()
+        result = self.run_in(*self.words("mlp", "run"), "--epochs", "100000")
+        self.assertEqual(result.code, 7, result.err)
+        self.assertIn("process", result.lines[-1])
+        child.kill()
+
+
+class Looked(WithPhotos):
+    def test_what_if(self):
+        self.assertEqual(self.run_in(*self.words("mlp", "runs/a")).code, 0)
+        result = self.run_in("what-if", "a", "--patience", "1,3", "--min-delta", "0,100", "--json")
+        self.assertEqual(result.code, 0, result.err)
+        rows = result.json()["rows"]
+        self.assertEqual(len(rows), 4)
+        # Nothing improves by 100: the first check is the reference, the p-th after it stops.
+        self.assertEqual([r["stop_check"] for r in rows if r["min_delta"] == 100], [2, 4])
+        self.assertAlmostEqual(rows[1]["saved"], 1 - 2 / 30)
+        self.assertIn("steps saved", self.run_in("what-if", "runs/a").out)
+        self.refused(self.run_in("what-if", "a", "--patience", "0"), 2, "must be a whole number")
+        self.refused(self.run_in("what-if", "none"), 3, "none must be a run")
+
+    def test_fsck_finds_and_repairs(self):
+        self.assertEqual(self.run_in(*self.words("mlp", "run")).code, 0)
+        whole = self.run_in("fsck", "run")
+        self.assertEqual(whole.code, 0, whole.out)
+        self.assertIn("nothing is wrong", whole.out)
+        newest = max((self.dir / "run/checkpoints").glob("step-*"))
+        weights = newest / "model.safetensors"
+        flipped = bytearray(weights.read_bytes())
+        flipped[-3] ^= 4
+        weights.write_bytes(flipped)
+        (self.dir / "run/.config.toml.tmp-1-2").write_text("x")
+        with open(self.dir / "run/timing.jsonl", "a") as log:
+            log.write('{"step": 7, "da')
+        found = self.run_in("fsck", "run", "--json")
+        self.assertEqual(found.code, 5)
+        texts = " ".join(row["what"] for row in found.json()["findings"])
+        for text in ("SHA-256 differs", "interrupted write", "cut line", "names another than the newest"):
+            self.assertIn(text, texts)
+        repaired = self.run_in("fsck", "run", "--repair")
+        self.assertEqual(repaired.code, 0, repaired.out)
+        self.assertTrue((self.dir / "run/checkpoints/quarantine" / newest.name).is_dir())
+        self.assertTrue(list((self.dir / "run/lost").iterdir()))
+        self.assertEqual(self.run_in("fsck", "run").code, 0)
+        for folder in (self.dir / "run/checkpoints").glob("step-*"):
+            (folder / "state.json").write_text("{}")
+        self.assertEqual(self.run_in("fsck", "run").code, 3)
+
+
+if __name__ == "__main__":
+    main()
