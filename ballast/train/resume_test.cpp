@@ -3,6 +3,7 @@
 
 #include <ballast/train/resume.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdlib>
 #include <filesystem>
@@ -334,7 +335,7 @@ TEST_F(Resumed, AFinishedRunIsMadeLonger) {
     const std::string& kind = row.at("kind").string();
     if (kind == "check" && row.at("split").string() == "val") {
       EXPECT_TRUE(steps.insert(row.at("step").integer()).second);
-      EXPECT_EQ(row.at("ids").at("n").integer(), 94);
+      EXPECT_EQ(row.at("ids").at("n").integer(), 92);
       ++checks;
     }
     stops += kind == "decision" && row.at("what").string() == "stop" ? 1 : 0;
@@ -375,8 +376,9 @@ TEST_F(Resumed, ADamagedCheckpointIsPassedOver) {
   StopAfter events(kNever);
   EXPECT_FALSE(run_training(o, events).interrupted);
   EXPECT_EQ(events.plan.resumed_from, "checkpoints/" + names[1]);
-  ASSERT_FALSE(events.warnings.empty());
-  EXPECT_NE(events.warnings[0].find(names[0]), std::string::npos) << events.warnings[0];
+  EXPECT_TRUE(std::ranges::any_of(events.warnings, [&](const std::string& w) {
+    return w.find(names[0]) != std::string::npos && w.find("an older checkpoint is taken") != std::string::npos;
+  }));
   expect_equal(whole, "a", "after damage");
 }
 

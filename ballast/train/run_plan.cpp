@@ -115,7 +115,8 @@ void estimate(const RunContext& run, RunPlan& plan) {
   const double each = 1 / plan.images_per_second;
   plan.seconds_per_step = each * static_cast<double>(run.setup.options.train.batch_size);
   const double check = static_cast<double>(plan.val_images) * each / 2.5;
-  const double left = static_cast<double>(plan.steps - plan.resumed_step) / static_cast<double>(std::max<int64_t>(1, plan.steps));
+  const double left = static_cast<double>(std::max<int64_t>(0, plan.steps - plan.resumed_step)) /
+                      static_cast<double>(std::max<int64_t>(1, plan.steps));
   plan.seconds_estimate =
       left * static_cast<double>(run.setup.epochs) * (static_cast<double>(plan.train_images) * each + check) +
       static_cast<double>(plan.test_images) * each / 2.5;
