@@ -432,6 +432,8 @@ void make_folders(FileSystem& fs, const stdfs::path& path) {
 void make_folders(const stdfs::path& path) { make_folders(real_fs(), path); }
 
 void remove_file(FileSystem& fs, const stdfs::path& path) {
+  std::vector<FolderEntry> entries;  // unlink takes an empty folder, too
+  if (fs.readdir(path, entries) >= 0) fail_storage("cannot remove", path, EISDIR, "unlink");
   const int result = repeat_interrupted([&] { return fs.unlink(path); });
   if (result < 0 && result != -ENOENT) fail_storage("cannot remove", path, -result, "unlink");
 }
