@@ -59,7 +59,6 @@ class EnsembleCalibrateCommand : public Command {
   int run(const Session& session, const Arguments& arguments) override {
     Needs needs = needs_of(rule_);
     needs.calib = needs.labels = true;
-    // A folder's rule may have read its role select: the ledger needs those rows.
     needs.select = needs.select || flags_.on == "select";
     const EnsembleInput input = load_members(arguments.operands, members_, needs);
     const int threads = thread_count(members_);

@@ -129,12 +129,21 @@ JsonValue read_ensemble_json(const fs::path& folder) {
 
 void write_ensemble_json(const fs::path& folder, const JsonValue& value) { write_file_atomic(folder / "ensemble.json", value.text(2) + "\n"); }
 
-EnsembleInput load_members(const std::vector<std::string>& operands, const MemberFlags& flags, const Needs& needs) {
+EnsembleInput load_members(const std::vector<std::string>& operands, const MemberFlags& flags, const Needs& asked) {
   EnsembleInput input;
+  Needs needs = asked;
   std::vector<std::string> words = operands;
   if (words.size() == 1 && is_ensemble(words[0])) {
     input.folder = words[0];
     words.clear();
+    // Rows that the kept rule was fitted on are no rows of test.
+    const JsonValue kept = read_ensemble_json(input.folder);
+    if (const JsonValue* used = kept.find("used"); used != nullptr) {
+      for (const JsonValue& u : used->elements()) {
+        needs.select = needs.select || u.string_or("role", "") == "select";
+        needs.calib = needs.calib || u.string_or("role", "") == "calib";
+      }
+    }
     const fs::path file = input.folder / "plan.json";
     const JsonValue plan = parse_json(read_text_file(file, 1 << 26), file.string());
     for (const JsonValue& m : plan.at("members").elements()) {
@@ -179,13 +188,7 @@ EnsembleInput load_members(const std::vector<std::string>& operands, const Membe
     check<DataError>(!test.empty(), "members", "predictions/test.safetensors is missing in a member of ", input.folder.empty() ? words[0] : input.folder.string());
     align_member_tables(test);
     fit = read("hold");
-    input.roles = "select and calib are halves of the rows held out";
-    if (fit.empty() && (needs.select || needs.calib)) {
-      fit = read("val");
-      check<DataError>(!fit.empty(), "members", "predictions/hold.safetensors or predictions/val.safetensors is required to fit anything");
-      input.roles = "select and calib are halves of val, which chose the members' weights";
-      input.optimistic = true;
-    }
+    if (!fit.empty()) input.roles = "select and calib are halves of the rows held out";
   } else {
     for (const std::string& word : words) test.push_back(read_member_table(word));
     align_member_tables(test);
@@ -196,8 +199,8 @@ EnsembleInput load_members(const std::vector<std::string>& operands, const Membe
   }
   const auto test_numbers = numbers(test[0], 0);
   const bool fits = needs.select || needs.calib;
-  if (fits) refuse_training_rows(runs > 0 ? fit : test, flags);
-  if (runs > 0) {
+  if (fits) refuse_training_rows(fit.empty() ? test : fit, flags);
+  if (!fit.empty()) {
     input.test = rows_of(test, counted(static_cast<size_t>(test[0].n)), test_numbers);
     if (fits) {
       align_member_tables(fit);
@@ -216,8 +219,14 @@ EnsembleInput load_members(const std::vector<std::string>& operands, const Membe
       if (fits) input.select = input.calib = input.all;
       input.roles = fits ? "every role reads all rows" : "nothing is fitted: all rows are test";
     } else {
-      const RoleParts parts = draw_roles(test[0].label, needs.select ? flags.select_share : 0, needs.calib ? flags.calib_share : 0,
-                                         Key(flags.seed).fold_in("roles"));
+      // The same rows for the same role, whatever else is needed; a role without use leaves its rows to test.
+      RoleParts parts = draw_roles(test[0].label, flags.select_share, flags.calib_share, Key(flags.seed).fold_in("roles"));
+      for (auto* part : {needs.select ? nullptr : &parts.select, needs.calib ? nullptr : &parts.calib}) {
+        if (part == nullptr) continue;
+        parts.test.insert(parts.test.end(), part->begin(), part->end());
+        part->clear();
+      }
+      std::ranges::sort(parts.test);
       input.select = rows_of(test, parts.select, test_numbers);
       input.calib = rows_of(test, parts.calib, test_numbers);
       input.test = rows_of(test, parts.test, test_numbers);

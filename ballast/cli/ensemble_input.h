@@ -73,8 +73,8 @@ struct Needs {
 
 /// Operands are prediction files, run folders, or one folder of an ensemble.
 ///
-/// Run folders   role test is predictions/test.safetensors; select and calib are halves of predictions/hold.safetensors, or,
-///               marked optimistic, of predictions/val.safetensors.
+/// Run folders   predictions/test.safetensors; role select and calib are halves of predictions/hold.safetensors where every
+///               member has it, else shares of the rows of test, as of files.
 /// Files         a share of the rows each where something is fitted; all rows are test where nothing is.
 /// Errors        DataError; std::invalid_argument.
 EnsembleInput load_members(const std::vector<std::string>& operands, const MemberFlags& flags, const Needs& needs);
