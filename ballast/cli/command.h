@@ -82,8 +82,6 @@ std::unique_ptr<Command> make_augment_show_command();
 std::unique_ptr<Command> make_augment_bench_command();
 std::unique_ptr<Command> make_drop_preview_command();
 std::unique_ptr<Command> make_calibrate_command();
-std::unique_ptr<Command> make_ensemble_train_command();
-std::unique_ptr<Command> make_ensemble_add_command();
 std::unique_ptr<Command> make_ensemble_adopt_command();
 std::unique_ptr<Command> make_ensemble_retire_command();
 std::unique_ptr<Command> make_ensemble_status_command();

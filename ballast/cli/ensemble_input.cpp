@@ -156,7 +156,7 @@ EnsembleInput load_members(const std::vector<std::string>& operands, const Membe
       input.id.push_back(m.at("id").integer());
       input.name.push_back(m.string_or("name", at));
     }
-    check<DataError>(!words.empty(), "ensemble", input.folder.string(), ": no member is trained yet; ballast ensemble train --out ", input.folder.string(), " goes on");
+    check<DataError>(!words.empty(), "ensemble", input.folder.string(), ": no member has predictions");
   }
   size_t runs = 0;
   std::error_code error;

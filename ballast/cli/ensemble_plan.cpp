@@ -1,9 +1,6 @@
 #include "ensemble_plan.h"
 
-#include <algorithm>
-
 #include <ballast/base/check.h>
-#include <ballast/base/key.h>
 #include <ballast/io/file.h>
 
 namespace ballast::cli {
@@ -18,11 +15,6 @@ std::vector<std::pair<std::string, std::string>> pairs_from(const JsonValue& jso
   std::vector<std::pair<std::string, std::string>> out;
   for (const auto& [key, value] : json.members()) out.emplace_back(key, value.string());
   return out;
-}
-
-std::string number(int64_t id) {
-  std::string text = std::to_string(id);
-  return std::string(text.size() < 3 ? 3 - text.size() : 0, '0') + text;
 }
 
 }  // namespace
@@ -77,46 +69,6 @@ void write_plan(const std::filesystem::path& folder, const EnsemblePlan& plan) {
   }
   json["members"] = std::move(members);
   write_file_atomic(folder / "plan.json", json.text(2) + "\n");
-}
-
-std::pair<std::string, std::vector<std::string>> parse_vary(const std::string& text) {
-  const size_t equal = text.find('=');
-  check(equal != std::string::npos && equal > 0 && equal + 1 < text.size(), "ensemble", "--vary must be KEY=VALUE,VALUE, got \"", text, "\"");
-  std::pair<std::string, std::vector<std::string>> out{text.substr(0, equal), {}};
-  std::string rest = text.substr(equal + 1);
-  while (true) {
-    const size_t comma = rest.find(',');
-    out.second.push_back(rest.substr(0, comma));
-    check(!out.second.back().empty(), "ensemble", "--vary must be KEY=VALUE,VALUE, got \"", text, "\"");
-    if (comma == std::string::npos) return out;
-    rest = rest.substr(comma + 1);
-  }
-}
-
-void plan_members(EnsemblePlan& plan, int64_t count, const std::vector<std::string>& vary, const std::string& mode) {
-  std::vector<std::pair<std::string, std::vector<std::string>>> levels;
-  for (const std::string& text : vary) levels.push_back(parse_vary(text));
-  int64_t next = 0;
-  for (const PlannedMember& m : plan.members) next = std::max(next, m.id + 1);
-  for (int64_t i = 0; i < count; ++i) {
-    PlannedMember m;
-    m.id = next + i;
-    m.folder = "members/" + number(m.id);
-    m.seed = Key(plan.seed).fold_in("member").fold_in(static_cast<uint64_t>(m.id)).bits();
-    m.name = number(m.id);
-    auto rest = static_cast<size_t>(i);
-    std::vector<std::string> chosen(levels.size());
-    for (size_t l = levels.size(); l-- > 0;) {
-      const auto& values = levels[l].second;
-      chosen[l] = values[mode == "grid" ? rest % values.size() : static_cast<size_t>(i) % values.size()];
-      rest /= values.size();
-    }
-    for (size_t l = 0; l < levels.size(); ++l) {
-      m.recipe.emplace_back(levels[l].first, chosen[l]);
-      m.name += " " + chosen[l];
-    }
-    plan.members.push_back(std::move(m));
-  }
 }
 
 std::filesystem::path member_folder(const std::filesystem::path& ensemble, const PlannedMember& member) {

@@ -36,13 +36,6 @@ EnsemblePlan read_plan(const std::filesystem::path& folder);
 bool has_plan(const std::filesystem::path& folder);
 void write_plan(const std::filesystem::path& folder, const EnsemblePlan& plan);
 
-/// "key=a,b,c" as {"key", {"a", "b", "c"}}. Errors: std::invalid_argument.
-std::pair<std::string, std::vector<std::string>> parse_vary(const std::string& text);
-
-/// Appends `count` members: the seed of member m is the 64 bits of Key(seed).fold_in("member").fold_in(m); its values of what
-/// varies are level m mod L of each key (zip), or the m-th of all combinations, the last key fastest (grid).
-void plan_members(EnsemblePlan& plan, int64_t count, const std::vector<std::string>& vary, const std::string& mode);
-
 /// The path of a member's run folder.
 std::filesystem::path member_folder(const std::filesystem::path& ensemble, const PlannedMember& member);
 

@@ -146,8 +146,6 @@ const std::vector<CommandEntry>& command_catalog() {
       {"augment show", make_augment_show_command},
       {"augment bench", make_augment_bench_command},
       {"drop preview", make_drop_preview_command},
-      {"ensemble train", make_ensemble_train_command},
-      {"ensemble add", make_ensemble_add_command},
       {"ensemble adopt", make_ensemble_adopt_command},
       {"ensemble retire", make_ensemble_retire_command},
       {"ensemble status", make_ensemble_status_command},

@@ -9,7 +9,7 @@ import support
 from support import Case, environment, main, make_photos
 
 COMMANDS = ["train", "eval", "predict", "list", "inspect", "convert", "compare", "probe", "data check", "pack", "drop preview",
-            "ensemble train", "ensemble add", "ensemble adopt", "ensemble retire", "ensemble status",
+            "ensemble adopt", "ensemble retire", "ensemble status",
             "ensemble combine", "ensemble select", "ensemble calibrate", "ensemble prune", "ensemble cascade", "ensemble eval",
             "ensemble report", "calibrate", "report", "config", "bench", "doctor",
             "completion", "version"]

@@ -199,13 +199,6 @@ class Ensemble(Case):
         self.refused(self.ensemble("adopt", "ens", "."), 3, "no finished run")
         self.refused(self.ensemble("status", "run0"), 3, "no ensemble: there is no plan.json")
 
-    def test_training_is_refused_before_it_begins(self):
-        for words, text in [(["--members", "2"], "--out FOLDER is required"), (["--out", "e", "--vary", "model.name"], "--vary must be KEY=VALUE,VALUE"),
-                            (["--out", "e", "--vary", "model.nam=lenet"], 'unknown key "model.nam"; did you mean "model.name"?'),
-                            (["--out", "e", "--vary", "optim.lr=fast"], "must be"), (["--out", "e", "--epochs", "0"], "--epochs must be")]:
-            self.refused(self.ensemble("train", *words), 2, text)
-        self.assertFalse((self.root / "e").exists())
-
     def test_a_calibration_set_of_one_class_keeps_the_temperature_one(self):
         for m in (0, 1):
             npy(self.root / f"one{m}.npy", self.members[m][:400])
