@@ -59,7 +59,6 @@ class EnsembleCalibrateCommand : public Command {
   int run(const Session& session, const Arguments& arguments) override {
     Needs needs = needs_of(rule_);
     needs.calib = needs.labels = true;
-    // A folder's rule may have read its role select: the ledger needs those rows.
     needs.select = needs.select || flags_.on == "select";
     const EnsembleInput input = load_members(arguments.operands, members_, needs);
     const int threads = thread_count(members_);
@@ -195,7 +194,7 @@ class CalibrateCommand : public Command {
  public:
   CalibrateCommand() {
     own_.add("calibrate", flags_);
-    own_.add("calibrate", members_);
+    own_.add("calibrate", figures_);
   }
   CommandText text() const override {
     return {
@@ -203,7 +202,7 @@ class CalibrateCommand : public Command {
         .summary = "one run's temperature, so that its probabilities mean what they say",
         .operands = "RUN",
         .about = "Fits on predictions/hold.safetensors of the run, else on val, which chose the weights: then figures are optimistic. Kept in the run's "
-                 "model/config.json, where predict finds it. Labels do not change.",
+                 "model/config.json: predict divides the logits by it. Labels do not change.",
         .examples = {{"a run", "ballast calibrate runs/photos-resnet18-1"}},
     };
   }
@@ -225,7 +224,7 @@ class CalibrateCommand : public Command {
     }
     const MemberTable rows = read_member_table(file);
     check<DataError>(!rows.label.empty() || rows.n == 0, "calibrate", file.string(), ": there are no labels in it");
-    const Temperature t = fit_temperature({rows.scores.data(), rows.n, rows.k, rows.is_logit}, rows.label, thread_count(members_));
+    const Temperature t = fit_temperature({rows.scores.data(), rows.n, rows.k, rows.is_logit}, rows.label, thread_count(figures_));
     std::string text = "temperature " + format_significant(t.value, 6) + " (" + std::string(to_string(t.reason)) + "), fitted on " + format_count(t.rows) + " rows of " +
         file.filename().string() + (optimistic ? " (optimistic: they chose the weights)" : "") + ": NLL " + format_fixed(t.nll_before, 4) + " -> " + format_fixed(t.nll_after, 4) + "\n";
     nlohmann::ordered_json document = {{"temperature", t.value}, {"reason", to_string(t.reason)}, {"rows", t.rows}, {"nll_before", t.nll_before}, {"nll_after", t.nll_after},
@@ -236,9 +235,9 @@ class CalibrateCommand : public Command {
       const Predictions z{seen.scores.data(), seen.n, seen.k, seen.is_logit};
       const auto raw = probabilities(z), cool = probabilities(z, t.value);
       const auto label = top_classes(z);
-      const std::vector<Figures> figures = {figures_of("before", {raw.data(), z.n, z.k, false}, seen.label, label, members_),
-                                            figures_of("after", {cool.data(), z.n, z.k, false}, seen.label, label, members_)};
-      text += "\n" + figures_text(figures) + "\nECE of perfect probabilities: " + perfect_text(perfect_ece({cool.data(), z.n, z.k, false}, Key(members_.seed))) + "\nrole test, " +
+      const std::vector<Figures> figures = {figures_of("before", {raw.data(), z.n, z.k, false}, seen.label, label, figures_),
+                                            figures_of("after", {cool.data(), z.n, z.k, false}, seen.label, label, figures_)};
+      text += "\n" + figures_text(figures) + "\nECE of perfect probabilities: " + perfect_text(perfect_ece({cool.data(), z.n, z.k, false}, Key(figures_.seed))) + "\nrole test, " +
           format_count(z.n) + " rows\n";
       for (const Figures& f : figures) document["figures"].push_back(figures_json(f));
     }
@@ -255,7 +254,7 @@ class CalibrateCommand : public Command {
 
  private:
   CalibrateRunFlags flags_;
-  MemberFlags members_;
+  FigureFlags figures_;
 };
 
 }  // namespace

@@ -28,7 +28,7 @@ class CombineCommand : public Command {
         .operands = "MEMBERS...",
         .about = "MEMBERS are files of predictions from any system (.safetensors of ballast, .npy, .csv; see the page on ensembles), run "
                  "folders, or the folder of an ensemble, which then keeps the rule. Rows that weights were fitted on are never among those "
-                 "that figures are of: a single file's rows are shared out (--select-share, --calib-share), run folders have roles of their own.",
+                 "that figures are of: the rows of a file, or of a run's test part, are shared out (--select-share, --calib-share).",
         .examples =
             {
                 {"two files, no run folder needed", "ballast ensemble combine a.npy b.npy --labels y.csv --out p.safetensors"},

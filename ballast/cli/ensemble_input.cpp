@@ -7,15 +7,12 @@
 #include <ballast/ensemble/diversity.h>
 #include <ballast/report/table.h>
 
+#include "ensemble_plan.h"
+
 namespace ballast::cli {
 namespace {
 
 namespace fs = std::filesystem;
-
-bool is_ensemble(const fs::path& path) {
-  std::error_code error;
-  return fs::exists(path / "plan.json", error);
-}
 
 RoleTable rows_of(const std::vector<MemberTable>& tables, const std::vector<size_t>& rows, const std::vector<uint64_t>& number) {
   RoleTable out;
@@ -129,25 +126,31 @@ JsonValue read_ensemble_json(const fs::path& folder) {
 
 void write_ensemble_json(const fs::path& folder, const JsonValue& value) { write_file_atomic(folder / "ensemble.json", value.text(2) + "\n"); }
 
-EnsembleInput load_members(const std::vector<std::string>& operands, const MemberFlags& flags, const Needs& needs) {
+EnsembleInput load_members(const std::vector<std::string>& operands, const MemberFlags& flags, const Needs& asked) {
   EnsembleInput input;
+  Needs needs = asked;
   std::vector<std::string> words = operands;
-  if (words.size() == 1 && is_ensemble(words[0])) {
+  if (words.size() == 1 && has_plan(words[0])) {
     input.folder = words[0];
     words.clear();
-    const fs::path file = input.folder / "plan.json";
-    const JsonValue plan = parse_json(read_text_file(file, 1 << 26), file.string());
-    for (const JsonValue& m : plan.at("members").elements()) {
-      if (m.find("retired") != nullptr) continue;
-      const std::string at = m.at("folder").string();
-      const fs::path path = fs::path(at).is_absolute() ? fs::path(at) : input.folder / at;
-      std::error_code error;
-      if (!fs::exists(path / "predictions" / "test.safetensors", error)) continue;  // lost, or not trained yet
-      words.push_back(path.string());
-      input.id.push_back(m.at("id").integer());
-      input.name.push_back(m.string_or("name", at));
+    // Rows that the kept rule was fitted on are no rows of test.
+    const JsonValue kept = read_ensemble_json(input.folder);
+    if (const JsonValue* used = kept.find("used"); used != nullptr) {
+      for (const JsonValue& u : used->elements()) {
+        needs.select = needs.select || u.string_or("role", "") == "select";
+        needs.calib = needs.calib || u.string_or("role", "") == "calib";
+      }
     }
-    check<DataError>(!words.empty(), "ensemble", input.folder.string(), ": no member is trained yet; ballast ensemble train --out ", input.folder.string(), " goes on");
+    for (const PlannedMember& m : read_plan(input.folder).members) {
+      if (m.retired) continue;
+      const fs::path run = member_folder(input.folder, m);
+      check<DataError>(is_finished(run), "ensemble", "member ", m.id, " (", m.name, ") is missing: there is no ", (run / "predictions" / "test.safetensors").string(),
+                       "; ballast ensemble retire ", input.folder.string(), ' ', m.id, " goes on without it");
+      words.push_back(run.string());
+      input.id.push_back(m.id);
+      input.name.push_back(m.name);
+    }
+    check<DataError>(!words.empty(), "ensemble", input.folder.string(), ": every member is retired");
   }
   size_t runs = 0;
   std::error_code error;
@@ -179,13 +182,7 @@ EnsembleInput load_members(const std::vector<std::string>& operands, const Membe
     check<DataError>(!test.empty(), "members", "predictions/test.safetensors is missing in a member of ", input.folder.empty() ? words[0] : input.folder.string());
     align_member_tables(test);
     fit = read("hold");
-    input.roles = "select and calib are halves of the rows held out";
-    if (fit.empty() && (needs.select || needs.calib)) {
-      fit = read("val");
-      check<DataError>(!fit.empty(), "members", "predictions/hold.safetensors or predictions/val.safetensors is required to fit anything");
-      input.roles = "select and calib are halves of val, which chose the members' weights";
-      input.optimistic = true;
-    }
+    if (!fit.empty()) input.roles = "select and calib are halves of the rows held out";
   } else {
     for (const std::string& word : words) test.push_back(read_member_table(word));
     align_member_tables(test);
@@ -196,8 +193,8 @@ EnsembleInput load_members(const std::vector<std::string>& operands, const Membe
   }
   const auto test_numbers = numbers(test[0], 0);
   const bool fits = needs.select || needs.calib;
-  if (fits) refuse_training_rows(runs > 0 ? fit : test, flags);
-  if (runs > 0) {
+  if (fits) refuse_training_rows(fit.empty() ? test : fit, flags);
+  if (!fit.empty()) {
     input.test = rows_of(test, counted(static_cast<size_t>(test[0].n)), test_numbers);
     if (fits) {
       align_member_tables(fit);
@@ -216,8 +213,14 @@ EnsembleInput load_members(const std::vector<std::string>& operands, const Membe
       if (fits) input.select = input.calib = input.all;
       input.roles = fits ? "every role reads all rows" : "nothing is fitted: all rows are test";
     } else {
-      const RoleParts parts = draw_roles(test[0].label, needs.select ? flags.select_share : 0, needs.calib ? flags.calib_share : 0,
-                                         Key(flags.seed).fold_in("roles"));
+      // The same rows for the same role, whatever else is needed; a role without use leaves its rows to test.
+      RoleParts parts = draw_roles(test[0].label, flags.select_share, flags.calib_share, Key(flags.seed).fold_in("roles"));
+      for (auto* part : {needs.select ? nullptr : &parts.select, needs.calib ? nullptr : &parts.calib}) {
+        if (part == nullptr) continue;
+        parts.test.insert(parts.test.end(), part->begin(), part->end());
+        part->clear();
+      }
+      std::ranges::sort(parts.test);
       input.select = rows_of(test, parts.select, test_numbers);
       input.calib = rows_of(test, parts.calib, test_numbers);
       input.test = rows_of(test, parts.test, test_numbers);
@@ -230,13 +233,13 @@ EnsembleInput load_members(const std::vector<std::string>& operands, const Membe
   return input;
 }
 
-int thread_count(const MemberFlags& flags) { return static_cast<int>(flags.threads.value_or(0)); }
+int thread_count(const FigureFlags& flags) { return static_cast<int>(flags.threads.value_or(0)); }
 
-Figures figures_of(std::string name, const Predictions& p, std::span<const int32_t> label, std::span<const int32_t> predicted, const MemberFlags& flags) {
+Figures figures_of(std::string name, const Predictions& p, std::span<const int32_t> label, std::span<const int32_t> predicted, const FigureFlags& flags) {
   return {std::move(name), quality(p, label, predicted), bootstrap_quality(p, label, predicted, Key(flags.seed), thread_count(flags))};
 }
 
-std::vector<Figures> member_figures(const EnsembleInput& input, const RoleTable& rows, const MemberFlags& flags) {
+std::vector<Figures> member_figures(const EnsembleInput& input, const RoleTable& rows, const FigureFlags& flags) {
   std::vector<Figures> out;
   const auto views = rows.views();
   for (size_t m = 0; m < views.size(); ++m) {

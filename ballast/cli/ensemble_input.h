@@ -14,15 +14,24 @@
 
 namespace ballast::cli {
 
-/// Flags of every command that reads members' predictions.
-struct MemberFlags {
+/// Flags of every command that gives figures.
+struct FigureFlags {
+  uint64_t seed = 0;
+  Auto<int64_t> threads;
+};
+template <class Visitor>
+void describe(Visitor& visit, FigureFlags& o) {
+  visit("seed", o.seed, {.help = "draws the roles and the intervals", .flags = "--seed"});
+  visit("threads", o.threads, {.help = "threads", .flags = "--threads", .range = between(1, 4096)});
+}
+
+/// Those of every command that reads members' predictions.
+struct MemberFlags : FigureFlags {
   std::string labels;
   double select_share = 0.3;
   double calib_share = 0.2;
   bool share_roles = false;
   bool trust_roles = false;
-  uint64_t seed = 0;
-  Auto<int64_t> threads;
 };
 template <class Visitor>
 void describe(Visitor& visit, MemberFlags& o) {
@@ -33,8 +42,7 @@ void describe(Visitor& visit, MemberFlags& o) {
   visit("calib_share", o.calib_share, {.help = "share of the rows for calibration, likewise", .flags = "--calib-share", .range = half_open(0, 1)});
   visit("share_roles", o.share_roles, {.help = "fit and judge on the same rows; figures are marked optimistic", .flags = "--share-roles"});
   visit("trust_roles", o.trust_roles, {.help = "take predictions that say they are of the training rows", .flags = "--trust-roles"});
-  visit("seed", o.seed, {.help = "draws the roles and the intervals", .flags = "--seed"});
-  visit("threads", o.threads, {.help = "threads", .flags = "--threads", .range = between(1, 4096)});
+  describe(visit, static_cast<FigureFlags&>(o));
 }
 
 /// The members' scores on the rows of one role.
@@ -73,8 +81,8 @@ struct Needs {
 
 /// Operands are prediction files, run folders, or one folder of an ensemble.
 ///
-/// Run folders   role test is predictions/test.safetensors; select and calib are halves of predictions/hold.safetensors, or,
-///               marked optimistic, of predictions/val.safetensors.
+/// Run folders   predictions/test.safetensors; role select and calib are halves of predictions/hold.safetensors where every
+///               member has it, else shares of the rows of test, as of files.
 /// Files         a share of the rows each where something is fitted; all rows are test where nothing is.
 /// Errors        DataError; std::invalid_argument.
 EnsembleInput load_members(const std::vector<std::string>& operands, const MemberFlags& flags, const Needs& needs);
@@ -89,15 +97,15 @@ struct Figures {
   Quality quality;
   QualityBounds bounds;
 };
-Figures figures_of(std::string name, const Predictions& p, std::span<const int32_t> label, std::span<const int32_t> predicted, const MemberFlags& flags);
+Figures figures_of(std::string name, const Predictions& p, std::span<const int32_t> label, std::span<const int32_t> predicted, const FigureFlags& flags);
 /// The same of every member.
-std::vector<Figures> member_figures(const EnsembleInput& input, const RoleTable& rows, const MemberFlags& flags);
+std::vector<Figures> member_figures(const EnsembleInput& input, const RoleTable& rows, const FigureFlags& flags);
 /// A table of figures with 95 % intervals, and as JSON.
 std::string figures_text(const std::vector<Figures>& rows);
 nlohmann::ordered_json figures_json(const Figures& f);
 /// "role test, 10,000 rows; 95 % intervals of 1,000 resamplings", with a word where figures are optimistic.
 std::string figures_note(const EnsembleInput& input, const RoleTable& rows, std::string_view role);
 
-int thread_count(const MemberFlags& flags);
+int thread_count(const FigureFlags& flags);
 
 }  // namespace ballast::cli

@@ -18,8 +18,8 @@
 namespace ballast {
 namespace {
 
-// The k classes of the largest logits, with their softmax.
-void fill_classes(Prediction& p, const float* z, int64_t classes, int64_t k) {
+// The k classes of the largest logits, with the softmax of logits / temperature.
+void fill_classes(Prediction& p, const float* z, int64_t classes, int64_t k, double temperature) {
   std::vector<int64_t> order(static_cast<size_t>(classes));
   std::iota(order.begin(), order.end(), int64_t{0});
   std::partial_sort(order.begin(), order.begin() + k, order.end(), [&](int64_t a, int64_t b) {
@@ -28,11 +28,11 @@ void fill_classes(Prediction& p, const float* z, int64_t classes, int64_t k) {
   const double top = z[order[0]];
   double sum = 0;
   for (int64_t j = 0; j < classes; ++j) {
-    sum += std::exp(z[j] - top);
+    sum += std::exp((z[j] - top) / temperature);
   }
   p.classes.assign(order.begin(), order.begin() + k);
   for (const int64_t c : p.classes) {
-    p.probabilities.push_back(std::exp(z[c] - top) / sum);
+    p.probabilities.push_back(std::exp((z[c] - top) / temperature) / sum);
   }
 }
 
@@ -118,7 +118,7 @@ std::vector<Prediction> Predictor::predict(std::span<const std::filesystem::path
       Prediction& p = all[begin + i];
       const float* row = z + static_cast<int64_t>(i) * m.num_classes;
       if (p.error.empty()) {
-        fill_classes(p, row, m.num_classes, k);
+        fill_classes(p, row, m.num_classes, k, s.saved.info.temperature);
         if (s.options.logits) {
           p.logits.assign(row, row + m.num_classes);
         }

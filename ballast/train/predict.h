@@ -28,7 +28,7 @@ struct Prediction {
   /// Empty, or why the file could not be read; then all else is empty.
   std::string error;
   std::vector<int64_t> classes;       ///< the k most probable, best first; ties: lower class first
-  std::vector<double> probabilities;  ///< softmax, same order
+  std::vector<double> probabilities;  ///< softmax of logits / the temperature of `ballast calibrate`, same order
   std::vector<float> logits;          ///< all classes, if asked for
 };
 

@@ -27,6 +27,9 @@ JsonValue own_json(const SavedModelInfo& info) {
   own["step"] = info.step;
   own["monitor"] = info.monitor;
   own["value"] = info.value;
+  if (info.temperature != 1) {
+    own["temperature"] = info.temperature;
+  }
   return own;
 }
 
@@ -70,6 +73,9 @@ SavedModelInfo info_of(const ModelFolder& opened) {
   info.step = static_cast<int64_t>(own.number_or("step", 0));
   info.monitor = own.string_or("monitor", "");
   info.value = own.number_or("value", 0);
+  info.temperature = own.number_or("temperature", 1);
+  check<DataError>(std::isfinite(info.temperature) && info.temperature > 0, "model", "temperature of config.json must be above 0, got ",
+                   info.temperature);
   return info;
 }
 

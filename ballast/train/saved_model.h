@@ -29,6 +29,8 @@ struct SavedModelInfo {
   int64_t epoch = 0, step = 0;
   std::string monitor;
   double value = 0;
+  /// Probabilities are those of logits / temperature; > 0. 1 until `ballast calibrate` has found another.
+  double temperature = 1;
 };
 
 /// Writes a model folder: model.safetensors and config.json (timm's keys, and an object `ballast`), each atomically.

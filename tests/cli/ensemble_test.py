@@ -152,6 +152,51 @@ class Ensemble(Case):
                      '[roles] calib must not read rows used before'.replace("calib", "select"), 'were used by "select" for the weights')
         self.refused(self.ensemble("calibrate", "m0.npy", "m1.npy", *y, "--on", "test"), 3, "must not read rows used before")
 
+    def folder_of_runs(self):
+        """Four finished runs, as far as an ensemble looks at them, and an ensemble that has adopted them."""
+        for m, rows in enumerate(self.members):
+            run = self.root / f"run{m}"
+            (run / "predictions").mkdir(parents=True)
+            n = len(rows)
+            sizes = {"confidence": 8, "loss": 8, "index": 8, "logits": 4 * CLASSES, "pred": 4, "rank": 4, "target": 4}
+            kinds = {"confidence": "F64", "loss": "F64", "index": "I64", "logits": "F32", "pred": "I32", "rank": "I32", "target": "I32"}
+            header, at = {"__metadata__": {"classes": str(CLASSES), "split": "test"}}, 0
+            for name, size in sizes.items():
+                header[name] = {"dtype": kinds[name], "shape": [n, CLASSES] if name == "logits" else [n], "data_offsets": [at, at + n * size]}
+                at += n * size
+            text = json.dumps(header).encode()
+            text += b" " * (-len(text) % 8)
+            body = struct.pack(f"<{2 * n}d", *[0.5] * (2 * n)) + struct.pack(f"<{n}q", *range(n)) + b"".join(struct.pack(f"<{CLASSES}f", *row) for row in rows)
+            body += struct.pack(f"<{n}i", *self.labels) + struct.pack(f"<{n}i", *[0] * n) + struct.pack(f"<{n}i", *self.labels)
+            (run / "predictions" / "test.safetensors").write_bytes(struct.pack("<Q", len(text)) + text + body)
+        result = self.ensemble("adopt", "ens", "run0", "run1", "run2", "run3")
+        self.assertEqual(result.code, 0, result.err)
+
+    def test_an_ensembles_folder_keeps_rule_and_temperature_and_refuses_leaks(self):
+        self.folder_of_runs()
+        out = self.json("status", "ens")
+        self.assertEqual([m["state"] for m in out["members"]], ["ready"] * 4)
+        out = self.json("combine", "ens", "--weights", "greedy")
+        self.assertEqual(out["figures"][-1]["n"], 630)
+        self.refused(self.ensemble("calibrate", "ens", "--on", "select"), 3, "[roles] select must not read rows used before: 270 of 270 were used by "
+                     '"select" for the weights')
+        out = self.json("calibrate", "ens")
+        self.assertEqual(out["figures"][0]["n"], out["figures"][1]["n"])
+        self.assertLess(out["figures"][0]["n"], 460)  # neither the rows of select nor those of calib
+        kept = json.loads((self.root / "ens" / "ensemble.json").read_text())
+        self.assertEqual(kept["temperature"], out["temperature"])
+        self.assertEqual(len(kept["members"]), 4)
+        self.assertEqual(self.ensemble("report", "ens").code, 0)
+        self.assertTrue((self.root / "ens" / "report.html").exists())
+        self.json("eval", "ens")
+        self.assertIn("test_read", (self.root / "ens" / "events.jsonl").read_text())
+        self.assertEqual(self.ensemble("retire", "ens", "3").code, 0)
+        self.assertEqual(len(self.json("combine", "ens")["figures"]), 4)
+        self.refused(self.ensemble("retire", "ens", "9"), 2, "no member has the number 9")
+        self.refused(self.ensemble("adopt", "ens", "run0"), 2, "is member 0 already")
+        self.refused(self.ensemble("adopt", "ens", "."), 3, "no finished run")
+        self.refused(self.ensemble("status", "run0"), 3, "no ensemble: there is no plan.json")
+
     def test_a_calibration_set_of_one_class_keeps_the_temperature_one(self):
         for m in (0, 1):
             npy(self.root / f"one{m}.npy", self.members[m][:400])
@@ -174,7 +219,7 @@ class Ensemble(Case):
         for verb in ["combine", "select", "calibrate", "prune", "cascade", "eval", "report"]:
             self.assertIn("ballast ensemble " + verb, result.out)
         self.refused(self.ensemble("combin"), 2, 'did you mean "ensemble combine"?')
-        self.refused(self.ensemble(), 2, "ensemble needs a command: combine, select")
+        self.refused(self.ensemble(), 2, "ensemble needs a command: adopt, retire, status, combine, select")
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 import csv
 import io
 import json
+import math
 import os
 import pathlib
 import pty
@@ -336,6 +337,23 @@ class Use(WithRun):
             self.assertAlmostEqual(sum(t["probability"] for t in one["top"]), 1, places=5)
         self.assertEqual(self.here("predict", "runs/first", *files, "--json").json(),
                          self.here("predict", "runs/first", *files, "--format", "json").json())
+
+    def test_predict_divides_by_the_temperature_of_calibrate(self):
+        shutil.copytree(self.home / "runs/first", self.dir / "first")
+        self.assertEqual(self.run_in("calibrate", "first", "--predictions", "first/predictions/test.safetensors").code, 0)
+        config = self.dir / "first/model/config.json"
+        card = json.loads(config.read_text())
+        self.assertGreater(card["ballast"]["temperature"], 0)
+        card["ballast"]["temperature"] = 4.0
+        config.write_text(json.dumps(card))
+        photo = self.home / "photos/cat/000.png"
+        for row in self.run_in("predict", "first", photo, "--json", "--logits").json()["predictions"]:
+            weights = [math.exp(z / 4) for z in row["logits"]]
+            best = max(weights) / sum(weights)
+            self.assertAlmostEqual(row["top"][0]["probability"], best, places=5)
+        card["ballast"]["temperature"] = 0
+        config.write_text(json.dumps(card))
+        self.refused(self.run_in("predict", "first", photo), 3, "temperature of config.json must be above 0, got 0")
 
     def test_predict_globs_and_broken_files(self):
         (self.dir / "a.png").write_bytes((self.home / "photos/cat/000.png").read_bytes())
