@@ -215,10 +215,16 @@ ChannelNormResult batch_norm_cpu(const torch::Tensor& given, const torch::Tensor
   r.var = at::zeros_like(r.mean);
   if (residual.defined()) r.mask = at::empty({mask_size(x).expect_int()}, x.options().dtype(torch::kByte));
   if (x.numel() == 0) {
+    if (r.mask.defined()) r.mask.zero_();
     r.y = r.y.to(given.scalar_type());
     return r;
   }
   const Layout l(x);
+  if (r.mask.defined()) {
+    // What no kernel writes must not depend on what the memory held: the rest behind the last whole row or plane.
+    const int64_t written = l.channels_last ? l.rows * l.positions / l.together() * l.row_mask() : l.rows * l.channels * l.plane_mask();
+    r.mask.narrow(0, written, r.mask.numel() - written).zero_();
+  }
   double *mean = r.mean.data_ptr<double>(), *var = r.var.data_ptr<double>();
   const char *in = bytes_of(x), *add = input_of(residual);
   char* out = bytes_of(r.y);
