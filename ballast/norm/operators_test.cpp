@@ -7,6 +7,7 @@
 
 #include <ballast/base/cpu.h>
 #include <ballast/norm/batch_norm.h>
+#include <ballast/norm/cpu_norm.h>
 #include <ballast/norm/group_norm.h>
 #include <ballast/norm/instance_norm.h>
 #include <ballast/norm/layer_norm.h>
@@ -291,6 +292,20 @@ TEST(NormOperators, ErrorAgainstFloat64IsThatOfLibTorchOrOfRoundingAlone) {
         EXPECT_LE(mine, std::max(largest(other[i].to(torch::kDouble) - exact[i]), rounding)) << name << ' ' << i;
       }
     }
+  }
+}
+
+// Stored bits are compared whole by those who check operators: memory's former content must not show in them.
+TEST(NormOperators, StoredBitsDoNotDependOnWhatTheMemoryHeld) {
+  for (at::MemoryFormat format : kFormats) {
+    const Given g = draw({5, 6, 7, 3}, torch::kFloat, format);
+    const auto mask_after = [&](int64_t byte) {
+      { const Tensor dirty = at::full({detail::mask_size(g.x).expect_int()}, byte, torch::kByte); }
+      return detail::batch_norm_cpu(g.x, g.residual, g.weight, g.bias, {}, {}, true, 1e-5, {Act::relu, 0}).mask;
+    };
+    const Tensor first = mask_after(0), second = mask_after(255);
+    EXPECT_TRUE(torch::equal(first, second));
+    EXPECT_GT(first.sum().item<int64_t>(), 0);
   }
 }
 
