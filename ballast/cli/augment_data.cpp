@@ -15,14 +15,7 @@ RunAugmentation run_augmentation(const std::filesystem::path& run) {
   const std::string file = (run / "config.toml").string();
   if (auto problems = apply_toml(table, read_config_file(file), file); !problems.empty()) throw OptionError(problems);
   check<DataError>(!o.augment.train.is_auto(), "augment", file, " names no training pipeline (augment.train)");
-  DataOptions data;
-  data.source = o.data.source;
-  data.format = o.data.format;
-  data.cifar_labels = o.data.cifar_labels;
-  data.split_val = o.data.split_val;
-  data.split_test = o.data.split_test;
-  data.limit = o.data.limit;
-  RunAugmentation out{open_data(data, Key(o.run.seed)), Pipeline::parse(*o.augment.train), o.run.seed};
+  RunAugmentation out{open_data(data_options(o), Key(o.run.seed)), Pipeline::parse(*o.augment.train), o.run.seed};
   if (o.augment.normalize == "imagenet") {
     out.train.set_normalize(imagenet_normalize());
   } else if (o.augment.normalize == "dataset") {

@@ -67,19 +67,19 @@ class EnsembleCalibrateCommand : public Command {
     const DataRole role = parse_data_role(flags_.on);
     const RoleTable& rows = input.of(role);
     if (!members_.share_roles) {
-      rule.ledger(input).check_unused(role, rows.row);
+      ledger_of(rule, input).check_unused(role, rows.row);
       check<DataError>(role != DataRole::test, "roles", "calib must not read rows used before: ", rows.size(), " of ", rows.size(), " were used by \"test\" for the figures");
     }
     const size_t count = input.id.size();
     const Combined c = apply_rule(rule, rows, threads);
-    const auto g = scores_of(rule, c, count);
+    const auto g = rule.scores(c, count);
     const Predictions scores{g.data(), c.size(), c.k, true};
     const Temperature t = fit_temperature(scores, rows.label, threads);
     rule.temperature = t.value;
     rule.used.emplace_back(role, "the temperature");
 
     const Combined before = apply_rule(rule, input.test, threads);
-    Combined after = tempered(rule, before, count, threads);
+    Combined after = rule.tempered(before, count, threads);
     std::string text = "temperature " + format_significant(t.value, 6) + " (" + std::string(to_string(t.reason)) + "), fitted on " + format_count(t.rows) + " rows of role " + flags_.on +
         ": NLL " + format_fixed(t.nll_before, 4) + " -> " + format_fixed(t.nll_after, 4) + ", " + std::to_string(t.evaluations) + " evaluations\n";
     nlohmann::ordered_json document = {{"temperature", t.value}, {"reason", to_string(t.reason)}, {"rows", t.rows}, {"nll_before", t.nll_before}, {"nll_after", t.nll_after},
@@ -91,7 +91,7 @@ class EnsembleCalibrateCommand : public Command {
       document["vector"] = {{"a", v.a}, {"b", v.b}, {"lambda", v.lambda}, {"chosen", v.chosen}, {"moved", v.moved}, {"held_out_nll", v.held_out_nll},
                             {"held_out_nll_temperature", v.held_out_nll_temperature}, {"standard_error", v.standard_error}};
       if (v.chosen) {
-        const auto test_scores = scores_of(rule, before, count);
+        const auto test_scores = rule.scores(before, count);
         after.probability = apply_vector({test_scores.data(), before.size(), before.k, true}, v);
         after.label = top_classes(after.view());
       }
@@ -143,7 +143,7 @@ class EnsembleEvalCommand : public Command {
     const Combined c = apply_rule(rule, input.test, threads);
     rows.push_back(figures_of(rule.stack ? "stack" : std::string(to_string(rule.rule)), c.view(), input.test.label, c.label, members_));
     if (rule.temperature != 1) {
-      const Combined t = tempered(rule, c, input.id.size(), threads);
+      const Combined t = rule.tempered(c, input.id.size(), threads);
       rows.push_back(figures_of("with temperature " + format_significant(rule.temperature, 4), t.view(), input.test.label, t.label, members_));
     }
     Table more({{"", Table::Align::left}, {"ACE %", Table::Align::right}, {"class ECE %", Table::Align::right}, {"MCE %", Table::Align::right}});

@@ -4,6 +4,7 @@
 #include <numeric>
 
 #include <ballast/base/check.h>
+#include <ballast/ensemble/combine.h>
 #include <ballast/ensemble/diversity.h>
 #include <ballast/report/table.h>
 
@@ -92,6 +93,32 @@ void refuse_training_rows(const std::vector<MemberTable>& tables, const MemberFl
   }
 }
 
+/// Predictions of one member's nets, each on the fold that it did not see.
+MemberTable joined(std::vector<MemberTable>& parts) {
+  MemberTable out = std::move(parts[0]);
+  for (size_t f = 1; f < parts.size(); ++f) {
+    const MemberTable& t = parts[f];
+    check<DataError>(t.k == out.k && t.is_logit == out.is_logit, "members", "folds must have equal classes, got ", out.k,
+                     " in ", out.source, " and ", t.k, " in ", t.source);
+    out.scores.insert(out.scores.end(), t.scores.begin(), t.scores.end());
+    out.id.insert(out.id.end(), t.id.begin(), t.id.end());
+    out.label.insert(out.label.end(), t.label.begin(), t.label.end());
+    out.n += t.n;
+  }
+  return out;
+}
+
+/// What the nets of one member say together: the mean of their probabilities.
+MemberTable mean_of(std::vector<MemberTable>& parts, int threads) {
+  align_member_tables(parts);
+  std::vector<Predictions> views;
+  for (const MemberTable& t : parts) views.push_back({t.scores.data(), t.n, t.k, t.is_logit});
+  MemberTable out = std::move(parts[0]);
+  out.scores = combine(views, {.threads = threads}).probability;
+  out.is_logit = false;
+  return out;
+}
+
 void refuse_twins(const EnsembleInput& input, const RoleTable& rows) {
   for (const PairDiversity& p : identical_pairs(rows.views())) {
     const auto name = [&](int32_t m) { return input.name[static_cast<size_t>(m)]; };
@@ -130,6 +157,8 @@ EnsembleInput load_members(const std::vector<std::string>& operands, const Membe
   EnsembleInput input;
   Needs needs = asked;
   std::vector<std::string> words = operands;
+  std::vector<std::vector<fs::path>> nets;  // folders of predictions of each member that is a run
+  std::error_code error;
   if (words.size() == 1 && has_plan(words[0])) {
     input.folder = words[0];
     words.clear();
@@ -142,18 +171,25 @@ EnsembleInput load_members(const std::vector<std::string>& operands, const Membe
       }
     }
     for (const PlannedMember& m : read_plan(input.folder).members) {
-      if (m.retired) continue;
-      const fs::path run = member_folder(input.folder, m);
-      check<DataError>(is_finished(run), "ensemble", "member ", m.id, " (", m.name, ") is missing: there is no ", (run / "predictions" / "test.safetensors").string(),
-                       "; ballast ensemble retire ", input.folder.string(), ' ', m.id, " goes on without it");
-      words.push_back(run.string());
+      if (m.retired || m.lost) continue;
+      nets.push_back(prediction_folders(input.folder, m));
+      for (const fs::path& folder : nets.back()) {
+        check<DataError>(fs::exists(folder / "test.safetensors", error), "ensemble", "member ", m.id, " (", m.name,
+                         ") is missing: there is no ", (folder / "test.safetensors").string(), "; ballast ensemble retire ",
+                         input.folder.string(), ' ', m.id, " goes on without it");
+      }
+      words.push_back(member_folder(input.folder, m).string());
+      input.nets.emplace_back();
+      for (const fs::path& run : member_runs(input.folder, m)) {
+        const bool inside = fs::path(m.folder).is_relative();
+        input.nets.back().push_back(inside ? run.lexically_relative(input.folder).string() : run.string());
+      }
       input.id.push_back(m.id);
       input.name.push_back(m.name);
     }
     check<DataError>(!words.empty(), "ensemble", input.folder.string(), ": every member is retired");
   }
   size_t runs = 0;
-  std::error_code error;
   for (const std::string& word : words) runs += fs::is_directory(word, error);
   check(runs == 0 || runs == words.size(), "members", "members must be all run folders or all files, got ", runs, " folders of ", words.size());
   if (input.id.empty()) {
@@ -164,25 +200,36 @@ EnsembleInput load_members(const std::vector<std::string>& operands, const Membe
     }
   }
 
+  if (runs > 0 && nets.empty()) {
+    for (const std::string& word : words) nets.push_back({fs::path(word) / "predictions"});
+  }
   std::vector<MemberTable> test, fit;
   if (runs > 0) {
     const auto read = [&](const char* split) {
       std::vector<MemberTable> out;
-      for (const std::string& word : words) {
-        const fs::path file = fs::path(word) / "predictions" / (std::string(split) + ".safetensors");
-        if (!fs::exists(file, error)) {
-          out.clear();
-          return out;
+      for (const std::vector<fs::path>& member : nets) {
+        std::vector<MemberTable> parts;
+        for (const fs::path& folder : member) {
+          const fs::path file = folder / (std::string(split) + ".safetensors");
+          if (!fs::exists(file, error)) return std::vector<MemberTable>();
+          parts.push_back(read_member_table(file));
         }
-        out.push_back(read_member_table(file));
+        out.push_back(parts.size() == 1            ? std::move(parts[0])
+                      : split == std::string("test") ? mean_of(parts, thread_count(flags))
+                                                     : joined(parts));
       }
       return out;
     };
     test = read("test");
-    check<DataError>(!test.empty(), "members", "predictions/test.safetensors is missing in a member of ", input.folder.empty() ? words[0] : input.folder.string());
+    check<DataError>(!test.empty(), "members", "predictions/test.safetensors is missing in a member of ",
+                     input.folder.empty() ? words[0] : input.folder.string());
     align_member_tables(test);
     fit = read("hold");
-    if (!fit.empty()) input.roles = "select and calib are halves of the rows held out";
+    if (!fit.empty()) {
+      const bool folds = std::ranges::any_of(nets, [](const auto& member) { return member.size() > 1; });
+      input.roles = std::string("select and calib are halves of the ") +
+          (folds ? "out-of-fold predictions" : "rows held out");
+    }
   } else {
     for (const std::string& word : words) test.push_back(read_member_table(word));
     align_member_tables(test);

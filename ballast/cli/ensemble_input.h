@@ -62,6 +62,8 @@ struct EnsembleInput {
   std::filesystem::path folder;
   std::vector<int64_t> id;          ///< numbers of the members
   std::vector<std::string> name;
+  /// Of an ensemble's folder: the runs of each member, as ensemble.json names them.
+  std::vector<std::vector<std::string>> nets;
   std::vector<std::string> classes; ///< or empty
   RoleTable select, calib, test;
   /// All rows of the members' files, where each has one; else those of test.

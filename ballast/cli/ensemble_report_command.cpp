@@ -71,7 +71,7 @@ class EnsembleReportCommand : public Command {
     rule = kept.find("rule") != nullptr ? rule_from_json(kept, input) : make_rule(input, rule_, members_);
     if (kept.find("rule") == nullptr && input.calib.size() > 0) {
       const Combined c = apply_rule(rule, input.calib, threads);
-      const auto g = scores_of(rule, c, count);
+      const auto g = rule.scores(c, count);
       rule.temperature = fit_temperature({g.data(), c.size(), c.k, true}, input.calib.label, threads).value;
     }
     EnsemblePage page{.title = input.folder.empty() ? std::to_string(count) + " members" : input.folder.lexically_normal().filename().string(),
@@ -84,7 +84,7 @@ class EnsembleReportCommand : public Command {
       if (!rule.stack) page.rows[m].weight = rule.weights.empty() ? 1 / static_cast<double>(count) : rule.weights[m];
       if (!worth.empty()) page.rows[m].verdict = worth[m].verdict;
     }
-    const Combined c = apply_rule(rule, input.test, threads), t = tempered(rule, c, count, threads);
+    const Combined c = apply_rule(rule, input.test, threads), t = rule.tempered(c, count, threads);
     const Figures raw = figures_of(rule.stack ? "stack" : std::string(to_string(rule.rule)), c.view(), input.test.label, c.label, members_);
     page.rows.push_back(row_of(raw));
     page.rows.back().combined = true;

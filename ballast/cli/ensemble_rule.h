@@ -4,32 +4,16 @@
 #include <string>
 #include <vector>
 
-#include <ballast/ensemble/calibrate.h>
 #include <ballast/ensemble/cascade.h>
-#include <ballast/ensemble/combine.h>
 #include <ballast/ensemble/select.h>
-#include <ballast/ensemble/stack.h>
+#include <ballast/train/ensemble_file.h>
 
 #include "ensemble_input.h"
 
 namespace ballast::cli {
 
-/// How members become one, as combine and select decide it and ensemble.json keeps it.
-struct EnsembleRule {
-  Rule rule = Rule::mean_probability;
-  /// One per member; empty: equal.
-  std::vector<double> weights;
-  std::string weights_from = "uniform";  ///< uniform, fit, greedy, stack, given, prune
-  std::vector<double> member_temperature;
-  std::optional<Stack> stack;
-  /// Of the combined scores; 1: none.
-  double temperature = 1;
-  /// Steps that have read rows: {role, step}.
-  std::vector<std::pair<DataRole, std::string>> used;
-
-  /// The ledger of those steps, over the rows of `input`.
-  RoleLedger ledger(const EnsembleInput& input) const;
-};
+/// Which rows the rule has read.
+RoleLedger ledger_of(const EnsembleRule& rule, const EnsembleInput& input);
 
 struct RuleFlags {
   std::string rule = "mean_probability";
@@ -51,11 +35,6 @@ Needs needs_of(const RuleFlags& flags);
 EnsembleRule make_rule(const EnsembleInput& input, const RuleFlags& flags, const MemberFlags& members);
 /// The members of these rows as one, before the temperature.
 Combined apply_rule(const EnsembleRule& rule, const RoleTable& rows, int threads);
-/// Scores of a combination that a temperature divides.
-std::vector<float> scores_of(const EnsembleRule& rule, const Combined& c, size_t members);
-/// After the temperature; labels as before it.
-Combined tempered(const EnsembleRule& rule, const Combined& c, size_t members, int threads);
-
 /// In ensemble.json, by the members' numbers.
 JsonValue rule_json(const EnsembleRule& rule, const EnsembleInput& input);
 /// Errors   DataError if the file's members are not those of `input`.

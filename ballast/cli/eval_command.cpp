@@ -1,6 +1,7 @@
 #include <filesystem>
 
 #include <ballast/base/check.h>
+#include <ballast/train/ensemble_file.h>
 
 #include "command.h"
 #include "requests.h"
@@ -24,7 +25,7 @@ struct EvalFlags {
 };
 template <class Visitor>
 void describe(Visitor& visit, EvalFlags& o) {
-  visit("split", o.split, {.help = "part of the data; auto: test, or val if there is no test part", .flags = "--split", .choices = "auto train val test"});
+  visit("split", o.split, {.help = "part of the data; auto: test, or val if there is no test part", .flags = "--split", .choices = "auto train val test hold"});
   visit("batch_size", o.batch_size, {.help = "pictures at once", .flags = "-b --batch-size", .range = between(1, 1e6)});
   visit("temperature", o.temperature, {.help = "logits are divided by it", .flags = "--temperature", .range = above(0)});
   visit("predictions", o.predictions, {.help = "write every prediction into this safetensors file",
@@ -43,7 +44,7 @@ class EvalCommand : public Command {
         .summary = "metrics of a trained model on a part of its data or on other data",
         .operands = "MODEL [DATA]",
         .about = "MODEL is a run's folder, a model folder (model.safetensors and config.json) or a weights file with "
-                 "its config.json beside it. DATA is a folder or file as `train --data` takes it; without it, the data "
+                 "its config.json beside it; of an ensemble's folder the figures are those of ballast ensemble eval. DATA is a folder or file as `train --data` takes it; without it, the data "
                  "of the run itself. Each picture counts once; unreadable ones are left out and counted.",
         .examples =
             {
@@ -56,6 +57,7 @@ class EvalCommand : public Command {
   std::pair<size_t, size_t> operands() const override { return {1, 2}; }
   int run(const Session& session, const Arguments& arguments) override {
     check_model_path(arguments.operands[0]);
+    if (is_ensemble_folder(arguments.operands[0])) return eval_ensemble(session, arguments);
     EvalRequest request;
     request.options = {.model = arguments.operands[0],
                        .data = arguments.operands.size() > 1 ? arguments.operands[1] : "",
@@ -70,6 +72,14 @@ class EvalCommand : public Command {
   }
 
  private:
+  /// The figures of ensemble eval, of the predictions that the members' runs left.
+  int eval_ensemble(const Session& session, const Arguments& arguments) const {
+    if (arguments.operands.size() > 1 || (flags_.split != "auto" && flags_.split != "test") || !flags_.predictions.empty()) {
+      usage_error("the figures of an ensemble are those of its members' test part; ballast predict takes other pictures, "
+                  "ballast ensemble combine --out writes predictions");
+    }
+    return make_ensemble_eval_command()->run(session, {.operands = {arguments.operands[0]}, .flags = {}});
+  }
   EvalFlags flags_;
 };
 

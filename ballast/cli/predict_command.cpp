@@ -27,6 +27,8 @@ struct PredictFlags {
   std::string device = "auto";
   Auto<int64_t> threads;
   Auto<int64_t> workers;
+  std::string tta;
+  int64_t mc = 0;
 };
 template <class Visitor>
 void describe(Visitor& visit, PredictFlags& o) {
@@ -41,6 +43,10 @@ void describe(Visitor& visit, PredictFlags& o) {
   visit("device", o.device, {.help = "auto, cpu or cuda:N", .flags = "--device", .value_name = "DEVICE"});
   visit("threads", o.threads, {.help = "threads that compute", .flags = "--threads", .range = between(1, 4096)});
   visit("workers", o.workers, {.help = "threads that decode", .flags = "-j --workers", .range = between(0, 4096)});
+  visit("tta", o.tta, {.help = "show each picture several times and average: identity, hflip, vflip, shift:N, with commas",
+                       .flags = "--tta", .value_name = "VIEWS"});
+  visit("mc", o.mc, {.help = "average so many passes with the dropout layers active (Monte-Carlo dropout)", .flags = "--mc",
+                     .range = between(0, 10'000), .value_name = "T"});
 }
 
 bool is_picture(const fs::path& path) {
@@ -99,21 +105,34 @@ void expand(const std::string& word, std::vector<fs::path>& out) {
   throw DataError(word + ": no such file or folder");
 }
 
+std::vector<std::string> words_of(const std::string& text) {
+  std::vector<std::string> out;
+  for (size_t begin = 0; begin < text.size();) {
+    const size_t comma = std::min(text.find(',', begin), text.size());
+    out.push_back(text.substr(begin, comma - begin));
+    begin = comma + 1;
+  }
+  return out;
+}
+
 class PredictCommand : public Command {
  public:
-  PredictCommand() { own_.add("predict", flags_); }
+  explicit PredictCommand(std::string_view name = "predict") : name_(name) { own_.add("predict", flags_); }
   CommandText text() const override {
     return {
-        .name = "predict",
+        .name = name_,
         .summary = "classes and probabilities of pictures",
         .operands = "MODEL FILES...",
-        .about = "MODEL is a run's folder, a model folder or a weights file with its config.json beside it. FILES are "
+        .about = "MODEL is a run's folder, a model folder, a weights file with its config.json beside it, or an ensemble's "
+                 "folder: each picture is decoded once and shown to all members, and the table says how many agree. FILES are "
                  "pictures, folders (all pictures below) or globs. A picture that cannot be read is reported on stderr "
                  "and in the output; the others go on, and the exit code is 3.",
         .examples =
             {
                 {"what is on a picture", "ballast predict runs/photos-resnet18-1 photo.jpg"},
                 {"a folder as CSV, the best class only", "ballast predict RUN inbox/ --topk 1 --format csv > inbox.csv"},
+                {"an ensemble", "ballast predict runs/ens photo.jpg"},
+                {"each picture and its mirror image", "ballast predict RUN inbox/ --tta identity,hflip"},
                 {"sort an inbox, with doubtful ones apart", "ballast predict RUN inbox/ --sort-into sorted/ --min-confidence 0.8"},
             },
     };
@@ -131,7 +150,9 @@ class PredictCommand : public Command {
                        .logits = flags_.logits,
                        .threads = static_cast<int>(flags_.threads.value_or(0)),
                        .workers = static_cast<int>(flags_.workers.value_or(-1)),
-                       .device = flags_.device};
+                       .device = flags_.device,
+                       .tta = words_of(flags_.tta),
+                       .mc = flags_.mc};
     request.format = flags_.format;
     request.min_confidence = flags_.min_confidence;
     request.sort_into = flags_.sort_into;
@@ -141,11 +162,13 @@ class PredictCommand : public Command {
   }
 
  private:
+  std::string_view name_;
   PredictFlags flags_;
 };
 
 }  // namespace
 
 std::unique_ptr<Command> make_predict_command() { return std::make_unique<PredictCommand>(); }
+std::unique_ptr<Command> make_ensemble_predict_command() { return std::make_unique<PredictCommand>("ensemble predict"); }
 
 }  // namespace ballast::cli

@@ -28,12 +28,12 @@ std::string first_line(std::string text, bool all) {
 }  // namespace
 
 void Session::print(std::string_view text) const {
-  if (!json) {
+  if (!json && !silent) {
     write_all(STDOUT_FILENO, text);
   }
 }
 void Session::document(const nlohmann::ordered_json& value) const {
-  if (json) {
+  if (json && !silent) {
     // Names of files may be of any bytes; JSON is UTF-8.
     write_all(STDOUT_FILENO, value.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n");
   }

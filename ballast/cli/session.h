@@ -16,6 +16,8 @@ struct Session {
   bool json = false;
   bool quiet = false;
   bool verbose = false;
+  /// Nothing on stdout: a command that runs as a part of another one.
+  bool silent = false;
   /// Colour on stderr and stdout.
   bool color_err = false;
   bool color_out = false;

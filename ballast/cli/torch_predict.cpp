@@ -66,13 +66,21 @@ struct Row {
   fs::path sorted;
 };
 
-std::string table_text(const std::vector<Row>& rows, const std::vector<std::string>& classes) {
-  Table table({{"file", Table::Align::left}, {"class", Table::Align::left}, {"probability", Table::Align::right},
-               {"then", Table::Align::left}});
+std::string agreement(const Prediction& p, int64_t members) {
+  return std::to_string(p.members_agree) + " of " + std::to_string(members);
+}
+
+std::string table_text(const std::vector<Row>& rows, const std::vector<std::string>& classes, int64_t members) {
+  std::vector<Table::Column> columns = {{"file", Table::Align::left}, {"class", Table::Align::left},
+                                        {"probability", Table::Align::right}};
+  if (members > 1) columns.push_back({"agree", Table::Align::right});
+  columns.push_back({"then", Table::Align::left});
+  Table table(columns);
   for (const Row& row : rows) {
     const Prediction& p = row.prediction;
     if (!p.error.empty()) {
-      table.row({p.file.string(), "-", "-", p.error});
+      table.row(members > 1 ? std::vector<std::string>{p.file.string(), "-", "-", "-", p.error}
+                            : std::vector<std::string>{p.file.string(), "-", "-", p.error});
       continue;
     }
     std::string then;
@@ -80,14 +88,18 @@ std::string table_text(const std::vector<Row>& rows, const std::vector<std::stri
       then += (then.empty() ? "" : ", ") + classes[static_cast<size_t>(p.classes[i])] + " " +
           format_fixed(100 * p.probabilities[i], 1) + " %";
     }
-    table.row({p.file.string(), classes[static_cast<size_t>(p.classes[0])] + (row.unsure ? " (unsure)" : ""),
-               format_fixed(100 * p.probabilities[0], 1) + " %", then});
+    std::vector<std::string> cells = {p.file.string(), classes[static_cast<size_t>(p.classes[0])] + (row.unsure ? " (unsure)" : ""),
+                                      format_fixed(100 * p.probabilities[0], 1) + " %"};
+    if (members > 1) cells.push_back(agreement(p, members));
+    cells.push_back(then);
+    table.row(cells);
   }
   return table.text();
 }
 
-std::string csv_text(const std::vector<Row>& rows, const std::vector<std::string>& classes, size_t k, bool logits) {
-  std::string out = "file,error,unsure";
+std::string csv_text(const std::vector<Row>& rows, const std::vector<std::string>& classes, size_t k, bool logits,
+                     int64_t members) {
+  std::string out = members > 1 ? "file,error,unsure,members_agree,members_used,mutual_information" : "file,error,unsure";
   for (size_t i = 1; i <= k; ++i) {
     out += ",class" + std::to_string(i) + ",probability" + std::to_string(i);
   }
@@ -98,6 +110,11 @@ std::string csv_text(const std::vector<Row>& rows, const std::vector<std::string
   for (const Row& row : rows) {
     const Prediction& p = row.prediction;
     out += csv_cell(p.file.string()) + "," + csv_cell(p.error) + "," + (row.unsure ? "1" : "0");
+    if (members > 1) {
+      out += p.error.empty() ? "," + std::to_string(p.members_agree) + "," + std::to_string(members) + "," +
+              ordered_json(p.mutual_information).dump()
+                             : ",,,";
+    }
     for (size_t i = 0; i < k; ++i) {
       out += i < p.classes.size() ? "," + csv_cell(classes[static_cast<size_t>(p.classes[i])]) + "," +
               ordered_json(p.probabilities[i]).dump()
@@ -111,7 +128,8 @@ std::string csv_text(const std::vector<Row>& rows, const std::vector<std::string
   return out;
 }
 
-ordered_json document(const std::vector<Row>& rows, const std::vector<std::string>& classes, const fs::path& model) {
+ordered_json document(const std::vector<Row>& rows, const std::vector<std::string>& classes, const fs::path& model,
+                      int64_t members) {
   ordered_json all = ordered_json::array();
   for (const Row& row : rows) {
     const Prediction& p = row.prediction;
@@ -125,6 +143,11 @@ ordered_json document(const std::vector<Row>& rows, const std::vector<std::strin
         one["top"].push_back({{"class", classes[static_cast<size_t>(p.classes[i])]}, {"index", p.classes[i]},
                               {"probability", p.probabilities[i]}});
       }
+    }
+    if (members > 1 && p.error.empty()) {
+      one["members_agree"] = p.members_agree;
+      one["members_used"] = members;
+      one["mutual_information"] = p.mutual_information;
     }
     if (!p.logits.empty()) {
       one["logits"] = p.logits;
@@ -176,9 +199,9 @@ int predict_with_torch(const Session& session, const PredictRequest& request) {
     }
     rows.push_back(std::move(row));
   }
-  session.print(request.format == "csv" ? csv_text(rows, classes, most, request.options.logits)
-                                        : table_text(rows, classes));
-  session.document(document(rows, classes, request.model));
+  session.print(request.format == "csv" ? csv_text(rows, classes, most, request.options.logits, predictor.members())
+                                        : table_text(rows, classes, predictor.members()));
+  session.document(document(rows, classes, request.model, predictor.members()));
   for (const auto& [folder, count] : sorted) {
     session.note((request.sort_into / folder).string() + ": " + format_count(static_cast<int64_t>(count)) + " copied");
   }

@@ -25,6 +25,12 @@ struct DataOptions {
   std::optional<int64_t> limit = std::nullopt;
   /// Labels of CIFAR-100: fine (100 classes) or coarse (20).
   std::string cifar_labels = "fine";
+  /// Draws the split and the limit in place of the run's seed, so that several runs share them.
+  std::optional<uint64_t> split_seed = std::nullopt;
+  /// Share of `train`, behind val and test and before the limit, that becomes role `hold`: nothing in the run reads it.
+  double split_hold = 0;
+  /// Which training pictures are used, as parse_bag() takes it (data/bag.h).
+  std::string bag = "none";
 };
 
 }  // namespace ballast

@@ -2,6 +2,7 @@
 #include <ballast/base/cpu.h>
 #include <ballast/base/sha256.h>
 #include <ballast/base/thread_pool.h>
+#include <ballast/data/bag.h>
 #include <ballast/data/csv.h>
 #include <ballast/data/data_set.h>
 #include <ballast/data/split.h>
@@ -182,6 +183,12 @@ std::string DataSet::split_digest() const {
       hash.update(std::to_string(id) + '\n');
     }
   }
+  if (hold.size() > 0) {
+    hash.update("hold\n");
+    for (const uint64_t id : *hold.ids) {
+      hash.update(std::to_string(id) + '\n');
+    }
+  }
   return hex(hash.finish());
 }
 
@@ -191,6 +198,9 @@ std::string DataSet::split_csv() const {
     for (const uint64_t id : *view.ids) {
       rows.emplace_back(id, view.role);
     }
+  }
+  for (const uint64_t id : *hold.ids) {
+    rows.emplace_back(id, Role::hold);
   }
   std::sort(rows.begin(), rows.end());
   std::string csv = "id,path,role\n";
@@ -202,11 +212,16 @@ std::string DataSet::split_csv() const {
   return csv;
 }
 
-DataSet open_data(const DataOptions& options, Key seed) {
+DataSet open_data(const DataOptions& options, Key run_seed) {
+  const Key seed = options.split_seed ? Key(*options.split_seed) : run_seed;
+  const Bag bag = parse_bag(options.bag);
   check(options.split_val >= 0 && options.split_test >= 0 &&
             options.split_val + options.split_test < 1,
         "data", "split shares must be >= 0 and sum to less than 1, got val ", options.split_val,
         " and test ", options.split_test);
+  check(options.split_hold >= 0 && options.split_hold < 1, "data", "hold must be in [0, 1), got ", options.split_hold);
+  check(options.split_hold == 0 || bag.kind != Bag::Kind::fold, "data",
+        "hold must be 0 with a fold, whose pictures are held out already, got ", options.split_hold);
   check(!options.limit || *options.limit >= 1, "data", "limit must be at least 1, got ",
         options.limit.value_or(0));
   DataSet data;
@@ -242,14 +257,18 @@ DataSet open_data(const DataOptions& options, Key seed) {
     }
     return result;
   };
-  if (share_val > 0 || share_test > 0) {
-    const std::vector<int64_t> same = data.source->identical();
+  const std::vector<int64_t> same = share_val > 0 || share_test > 0 || options.split_hold > 0 || bag.kind == Bag::Kind::fold
+                                        ? data.source->identical()
+                                        : std::vector<int64_t>();
+  const auto groups_of = [&](const std::vector<uint64_t>& list) {
     std::vector<int64_t> groups;
-    for (const uint64_t id : train) {
-      groups.push_back(same[id]);
+    for (const uint64_t id : list) {
+      groups.push_back(same.empty() ? static_cast<int64_t>(id) : same[id]);
     }
-    const SplitParts parts =
-        split_stratified(labels_of(train), groups, share_val, share_test, seed.fold_in("split"));
+    return groups;
+  };
+  if (share_val > 0 || share_test > 0) {
+    const SplitParts parts = split_stratified(labels_of(train), groups_of(train), share_val, share_test, seed.fold_in("split"));
     if (share_val > 0) {
       val = pick(train, parts.val);
       data.notes.push_back("val is " + percent(share_val) + " of train (" +
@@ -262,6 +281,13 @@ DataSet open_data(const DataOptions& options, Key seed) {
     }
     train = pick(train, parts.rest);
   }
+  std::vector<uint64_t> hold;
+  if (options.split_hold > 0 && !train.empty()) {
+    const SplitParts parts = split_stratified(labels_of(train), groups_of(train), options.split_hold, 0, seed.fold_in("hold"));
+    hold = pick(train, parts.val);
+    data.notes.push_back("hold is " + percent(options.split_hold) + " of train (" + std::to_string(hold.size()) + " pictures), chosen by key");
+    train = pick(train, parts.rest);
+  }
   if (options.limit && !train.empty()) {
     const size_t before = train.size();
     train = pick(train, limit_stratified(labels_of(train), *options.limit, seed.fold_in("limit")));
@@ -270,6 +296,14 @@ DataSet open_data(const DataOptions& options, Key seed) {
                            std::to_string(before) + " pictures");
     }
   }
+  if (bag.kind != Bag::Kind::none && !train.empty()) {
+    const BagParts parts =
+        draw_bag(bag, labels_of(train), groups_of(train), run_seed.fold_in("bag"), seed.fold_in("folds"));
+    if (bag.kind == Bag::Kind::fold) hold = pick(train, parts.left_out);
+    train = pick(train, parts.train);
+    data.notes.push_back("trains on the bag " + options.bag + " (" + std::to_string(train.size()) + " pictures)");
+  }
+  data.hold = {data.source, Role::hold, std::make_shared<const std::vector<uint64_t>>(std::move(hold))};
   for (size_t r = 0; r < kRoles; ++r) {
     data.roles[r] = {data.source, static_cast<Role>(r),
                      std::make_shared<const std::vector<uint64_t>>(std::move(ids[r]))};

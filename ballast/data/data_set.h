@@ -28,6 +28,8 @@ struct RoleView {
 struct DataSet {
   std::shared_ptr<const Source> source;
   std::array<RoleView, kRoles> roles;
+  /// Pictures of split_hold, or of the fold that a bag leaves out.
+  RoleView hold;
   std::vector<std::string> classes;
   /// Of the model's input: 1 if every picture looked at is gray, else 3.
   int32_t channels = 3;
@@ -42,7 +44,7 @@ struct DataSet {
   /// How the parts came about, files that were ignored: one line each.
   std::vector<std::string> notes;
 
-  const RoleView& role(Role r) const { return roles[static_cast<size_t>(r)]; }
+  const RoleView& role(Role r) const { return r == Role::hold ? hold : roles[static_cast<size_t>(r)]; }
   int64_t train_size() const { return role(Role::train).size(); }
   /// Pictures of each class in a role.
   std::vector<int64_t> class_counts(Role r) const;
@@ -58,7 +60,11 @@ struct DataSet {
 /// the first
 ///         round(share * n_c) of an order keyed by Key(seed).fold_in("split"); identical pictures
 ///         stay together.
+/// Hold    split_hold of what then is `train`, likewise, keyed by Key(seed).fold_in("hold").
 /// Limit   after the split, over the training part only, keyed by Key(seed).fold_in("limit").
+/// Bag     at last, of the training part: keyed by Key(seed).fold_in("bag"), folds by Key(seed).fold_in("folds"). The ids of
+///         `train` repeat themselves in a bootstrap; the fold that is left out becomes `hold`.
+/// Seeds   split_seed, where given, is the seed of all but the bag.
 /// Errors  those of open_source; DataError if there are fewer than 2 classes, or no picture to
 /// train on can be read.
 DataSet open_data(const DataOptions& options, Key seed);

@@ -82,7 +82,7 @@ std::shared_ptr<const Source> open(const DataOptions& options) {
 }  // namespace
 
 std::string_view to_string(Role role) {
-  return role == Role::train ? "train" : role == Role::val ? "val" : "test";
+  return role == Role::train ? "train" : role == Role::val ? "val" : role == Role::test ? "test" : "hold";
 }
 
 std::optional<Role> parse_role(std::string_view name) {

@@ -15,7 +15,9 @@
 namespace ballast {
 
 /// What a part of the data is for.
-enum class Role : uint8_t { train, val, test };
+/// `hold` is no part of a source: pictures that a run leaves alone, so that ensembles can be fitted on them.
+enum class Role : uint8_t { train, val, test, hold };
+/// Roles that a source may have.
 inline constexpr size_t kRoles = 3;
 std::string_view to_string(Role role);
 /// Also `valid` and `validation`. Nothing for other words.

@@ -33,8 +33,8 @@ EvalResult evaluate_saved(const EvalOptions& options, RunEvents& events) {
   check(options.batch_size >= 1, "evaluate", "batch_size must be at least 1, got ", options.batch_size);
   check(options.temperature > 0, "evaluate", "temperature must be > 0, got ", options.temperature);
   const bool choose = options.split == "auto";
-  const std::optional<Role> asked = choose ? Role::test : parse_role(options.split);
-  check(asked.has_value(), "evaluate", "split must be auto, train, val or test, got \"", options.split, "\"");
+  const std::optional<Role> asked = choose ? Role::test : options.split == "hold" ? Role::hold : parse_role(options.split);
+  check(asked.has_value(), "evaluate", "split must be auto, train, val, test or hold, got \"", options.split, "\"");
   const torch::Device device = find_device(options.device);
   set_threads(options.threads);
   SavedModel saved = load_saved_model(options.model);

@@ -18,7 +18,7 @@ struct EvalOptions {
   std::filesystem::path model;
   /// Data to evaluate on, as `--data` takes it. Empty: the data of the run that the model belongs to.
   std::string data;
-  /// Role: train, val, test; auto: test, or val if the data has no test part.
+  /// Role: train, val, test, hold; auto: test, or val if the data has no test part.
   std::string split = "auto";
   int64_t batch_size = 256;
   int threads = 0;       ///< 0: auto

@@ -3,17 +3,17 @@
 #include <algorithm>
 #include <cmath>
 #include <numeric>
+#include <optional>
+
+#include <ATen/Functions.h>
 
 #include <ballast/augment/pipeline.h>
 #include <ballast/base/check.h>
 #include <ballast/base/cpu.h>
 #include <ballast/base/thread_pool.h>
 #include <ballast/io/file.h>
-#include <ballast/models/model.h>
-#include <ballast/train/machine.h>
-#include <ballast/train/saved_model.h>
+#include <ballast/train/ensemble_model.h>
 #include <ballast/train/tensor_batch.h>
-#include <ballast/train/trainer.h>
 
 namespace ballast {
 namespace {
@@ -50,33 +50,35 @@ std::string without_stem(std::string text) {
 
 struct Predictor::State {
   PredictOptions options;
-  SavedModel saved;
-  Pipeline pipeline;
-  torch::Device device = torch::kCPU;
-  Layout layout = Layout::chw;
+  std::optional<Ensemble> ensemble;
+  std::vector<Pipeline> pipelines;  // of each input
+  /// The input whose pictures serve for this one, which differs in normalization or layout alone; its own number: none.
+  std::vector<size_t> source;
   std::unique_ptr<ThreadPool> pool;
   std::vector<Scratch> scratch;
+
+  torch::Tensor from_source(size_t input, const torch::Tensor& x) const;
+  void fill(std::span<Prediction> rows, const std::vector<torch::Tensor>& x, int64_t first_row) const;
 };
 
 Predictor::Predictor(const std::filesystem::path& model, const PredictOptions& options) : state_(std::make_unique<State>()) {
   check(options.batch_size >= 1, "predict", "batch_size must be at least 1, got ", options.batch_size);
   check(options.topk >= 1, "predict", "topk must be at least 1, got ", options.topk);
+  check(options.workers >= -1, "predict", "workers must be >= -1, got ", options.workers);
   State& s = *state_;
   s.options = options;
-  s.device = find_device(options.device);
-  set_threads(options.threads);
-  check(options.workers >= -1, "predict", "workers must be >= -1, got ", options.workers);
   s.pool = std::make_unique<ThreadPool>(options.workers < 0 ? usable_cores() : std::max(1, options.workers));
   s.scratch.resize(static_cast<size_t>(s.pool->size()));
-  s.saved = load_saved_model(model);
-  s.pipeline = Pipeline::parse(s.saved.info.eval_pipeline);
-  s.pipeline.set_normalize(s.saved.info.normalize);
-  if (!s.device.is_cpu()) {
-    s.saved.model->to(s.device);
-  }
-  if (s.saved.model->prefers_channels_last()) {
-    to_channels_last(*s.saved.model);
-    s.layout = Layout::hwc;
+  s.ensemble = load_ensemble(model, {.device = options.device, .threads = options.threads, .tta = options.tta, .mc = options.mc});
+  const auto inputs = s.ensemble->inputs();
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    s.pipelines.push_back(Pipeline::parse(inputs[i].pipeline));
+    s.pipelines.back().set_normalize(inputs[i].normalize);
+    const auto same = std::ranges::find_if(inputs, [&](const NetInput& other) {
+      return other.pipeline == inputs[i].pipeline && other.channels == inputs[i].channels &&
+          other.height == inputs[i].height && other.width == inputs[i].width;
+    });
+    s.source.push_back(static_cast<size_t>(same - inputs.begin()));
   }
 }
 
@@ -84,46 +86,92 @@ Predictor::~Predictor() = default;
 Predictor::Predictor(Predictor&&) noexcept = default;
 Predictor& Predictor::operator=(Predictor&&) noexcept = default;
 
-const std::vector<std::string>& Predictor::classes() const { return state_->saved.info.classes; }
+const std::vector<std::string>& Predictor::classes() const { return state_->ensemble->classes(); }
+int64_t Predictor::members() const { return state_->ensemble->members(); }
+
+torch::Tensor Predictor::State::from_source(size_t input, const torch::Tensor& x) const {
+  const Normalize& from = pipelines[source[input]].normalize();
+  const Normalize& to = pipelines[input].normalize();
+  const auto values = [](const std::vector<float>& v) {
+    return at::tensor(v, at::kFloat).view({1, static_cast<int64_t>(v.size()), 1, 1});
+  };
+  torch::Tensor y = x;
+  if (!(from == to)) y = (x * values(from.std) + (values(from.mean) - values(to.mean))) / values(to.std);
+  return y.contiguous(ensemble->inputs()[input].layout == Layout::hwc ? at::MemoryFormat::ChannelsLast
+                                                                      : at::MemoryFormat::Contiguous);
+}
+
+void Predictor::State::fill(std::span<Prediction> rows, const std::vector<torch::Tensor>& x, int64_t first_row) const {
+  const auto classes = static_cast<int64_t>(ensemble->classes().size());
+  const int64_t k = std::min(options.topk, classes);
+  const bool one = ensemble->single();
+  EnsembleOutput out;
+  torch::Tensor z;
+  if (one) {
+    z = ensemble->logits(x[0]);
+  } else {
+    out = ensemble->predict_inputs(x, first_row);
+    z = out.probability.log().clamp_min_(-100);
+  }
+  const double temperature = one ? ensemble->net_temperature() : 1;
+  for (size_t i = 0; i < rows.size(); ++i) {
+    Prediction& p = rows[i];
+    if (!p.error.empty()) continue;
+    const auto row = static_cast<int64_t>(i);
+    const float* scores = z.data_ptr<float>() + row * classes;
+    fill_classes(p, scores, classes, k, temperature);
+    if (options.logits) p.logits.assign(scores, scores + classes);
+    if (one) continue;
+    // Ties of the rule are broken by more than the probability.
+    const int64_t label = out.label[row].item<int64_t>();
+    if (p.classes[0] != label) {
+      const auto at = std::ranges::find(p.classes, label);
+      if (at != p.classes.end()) {
+        const auto place = at - p.classes.begin();
+        std::rotate(p.classes.begin(), at, at + 1);
+        std::rotate(p.probabilities.begin(), p.probabilities.begin() + place, p.probabilities.begin() + place + 1);
+      }
+    }
+    p.members_agree = out.members_agree[row].item<int64_t>();
+    p.mutual_information = out.mutual_information[row].item<float>();
+  }
+}
 
 std::vector<Prediction> Predictor::predict(std::span<const std::filesystem::path> files,
                                            const std::function<bool(size_t done)>& on_batch) const {
   State& s = *state_;
   const torch::NoGradGuard no_grad;
-  const ModelOptions& m = s.saved.info.model;
+  const auto inputs = s.ensemble->inputs();
   std::vector<Prediction> all(files.size());
   const auto batch = static_cast<size_t>(s.options.batch_size);
-  const int64_t k = std::min(s.options.topk, m.num_classes);
-  BatchSlot slot;
+  std::vector<BatchSlot> slots(inputs.size());
   for (size_t begin = 0; begin < files.size(); begin += batch) {
     const size_t n = std::min(batch, files.size() - begin);
-    slot.reset(static_cast<int64_t>(n), static_cast<int32_t>(m.in_channels), static_cast<int32_t>(m.height),
-               static_cast<int32_t>(m.width), s.layout);
+    for (size_t j = 0; j < inputs.size(); ++j) {
+      if (s.source[j] != j) continue;
+      slots[j].reset(static_cast<int64_t>(n), static_cast<int32_t>(inputs[j].channels), static_cast<int32_t>(inputs[j].height),
+                     static_cast<int32_t>(inputs[j].width), inputs[j].layout);
+    }
     s.pool->run(static_cast<int64_t>(n), [&](int64_t i, int thread) {
       Prediction& p = all[begin + static_cast<size_t>(i)];
       p.file = files[begin + static_cast<size_t>(i)];
       try {
         const std::vector<std::byte> bytes = read_file(p.file, uint64_t{1} << 30);
-        s.pipeline.run_encoded(bytes, Key(0), slot, i, s.scratch[static_cast<size_t>(thread)]);
+        for (size_t j = 0; j < inputs.size(); ++j) {
+          if (s.source[j] == j) s.pipelines[j].run_encoded(bytes, Key(0), slots[j], i, s.scratch[static_cast<size_t>(thread)]);
+        }
       } catch (const std::exception& e) {
         p.error = without_stem(e.what());
-        std::fill_n(slot.row(i), slot.sample_size(), 0.0F);
-      }
-    });
-    torch::Tensor x = batch_pixels(slot);
-    const torch::Tensor logits =
-        s.saved.model->forward(s.device.is_cpu() ? x : x.to(s.device)).to(torch::kCPU, torch::kFloat).contiguous();
-    const float* z = logits.data_ptr<float>();
-    for (size_t i = 0; i < n; ++i) {
-      Prediction& p = all[begin + i];
-      const float* row = z + static_cast<int64_t>(i) * m.num_classes;
-      if (p.error.empty()) {
-        fill_classes(p, row, m.num_classes, k, s.saved.info.temperature);
-        if (s.options.logits) {
-          p.logits.assign(row, row + m.num_classes);
+        for (size_t j = 0; j < inputs.size(); ++j) {
+          if (s.source[j] == j) std::fill_n(slots[j].row(i), slots[j].sample_size(), 0.0F);
         }
       }
+    });
+    std::vector<torch::Tensor> x;
+    for (size_t j = 0; j < inputs.size(); ++j) {
+      x.push_back(s.source[j] == j ? batch_pixels(slots[j]) : s.from_source(j, x[s.source[j]]));
     }
+    s.fill(std::span(all).subspan(begin, n), x, static_cast<int64_t>(begin));
     if (on_batch && !on_batch(begin + n)) {
       all.resize(begin + n);
       break;

@@ -20,6 +20,9 @@ struct PredictOptions {
   int threads = 0;       ///< of computing; 0: auto
   int workers = -1;      ///< threads that decode; 0: the caller's alone, -1: the usable cores
   std::string device = "auto";
+  /// Views of each picture and passes with active drops; see EnsembleOptions (train/ensemble_model.h).
+  std::vector<std::string> tta = {};
+  int64_t mc = 0;
 };
 
 /// What the model says about one file.
@@ -29,14 +32,18 @@ struct Prediction {
   std::string error;
   std::vector<int64_t> classes;       ///< the k most probable, best first; ties: lower class first
   std::vector<double> probabilities;  ///< softmax of logits / the temperature of `ballast calibrate`, same order
-  std::vector<float> logits;          ///< all classes, if asked for
+  std::vector<float> logits;          ///< all classes, if asked for; of an ensemble: log of the probabilities
+  /// Of an ensemble: members whose own best class is the first one, and how much they differ: H(mean p) - mean H(p_m), nats.
+  int64_t members_agree = 1;
+  double mutual_information = 0;
 };
 
-/// A saved model that classifies picture files.
+/// A saved model, or an ensemble of them, that classifies picture files. A file is read once, decoded once for each way in which
+/// members resize, and shown to all members.
 class Predictor {
  public:
-  /// `model`: a run folder, a model folder (model.safetensors + config.json) or a weights file with its config.json
-  /// beside it.
+  /// `model`: a run folder, a model folder (model.safetensors + config.json), a weights file with its config.json
+  /// beside it, or an ensemble's folder.
   /// Errors  DataError: files missing or corrupt; std::invalid_argument: an option out of range.
   Predictor(const std::filesystem::path& model, const PredictOptions& options = {});
   ~Predictor();
@@ -44,6 +51,8 @@ class Predictor {
   Predictor& operator=(Predictor&&) noexcept;
 
   const std::vector<std::string>& classes() const;
+  /// Members of the ensemble; 1: a single model.
+  int64_t members() const;
 
   /// One prediction a file, in their order. A file that cannot be read has `error` set; the others go on.
   /// `on_batch` is called after each batch with the number of files done; it returns false to stop early.

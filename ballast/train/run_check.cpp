@@ -275,12 +275,7 @@ void write_model(RunContext& run, int64_t epoch, int64_t step, double value) {
   info.classes = setup.data.classes;
   info.eval_pipeline = setup.eval.text();
   info.normalize = setup.eval.normalize();
-  info.data.source = o.data.source;
-  info.data.format = o.data.format;
-  info.data.cifar_labels = o.data.cifar_labels;
-  info.data.split_val = o.data.split_val;
-  info.data.split_test = o.data.split_test;
-  info.data.limit = o.data.limit;
+  info.data = data_options(o);
   info.seed = o.run.seed;
   info.epoch = epoch;
   info.step = step;

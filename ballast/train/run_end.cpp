@@ -23,6 +23,17 @@ void write_table(const RunContext& run, PredictionTable& table, const std::strin
   write_predictions(run.folder->fs(), folder / (split + ".safetensors"), table);
 }
 
+/// Nothing in the run reads these rows; what is fitted on several runs does.
+void predict_hold(RunContext& run, int64_t step) {
+  const std::unique_ptr<Loader> hold = run.evaluation(Role::hold);
+  if (hold == nullptr) {
+    return;
+  }
+  run.events.on_phase("predicting the part held out");
+  PredictionTable table = evaluate_loader(*run.model, *hold, run.evaluate_options());
+  write_table(run, table, "hold", step);
+}
+
 class BadSamples {
  public:
   void add(const std::vector<BadSample>& samples) {
@@ -125,6 +136,7 @@ void end_run(RunContext& run, StepLog& log, RunChecks& checks, RunCheckpoints& c
   }
   BadSamples bad;
   if (is_final(reason) && reason != StopReason::non_finite) {
+    predict_hold(run, best.step > 0 ? best.step : t);
     evaluate_test(run, best.step > 0 ? best.step : t, result, bad);
   }
   bad.add(checkpoints.earlier_bad);

@@ -4,7 +4,7 @@
 #include <cmath>
 
 #include <ballast/base/act.h>
-#include <ballast/data/data_options.h>
+#include <ballast/data/bag.h>
 #include <ballast/drop/catalog.h>
 #include <ballast/init/catalog.h>
 #include <ballast/models/catalog.h>
@@ -27,6 +27,15 @@ std::string check_clip(const std::string& text) {
     }
   }
   return "must be off, norm:C, value:C or agc:C with C > 0, got \"" + text + "\"";
+}
+
+std::string check_bag(const std::string& text) {
+  try {
+    parse_bag(text);
+    return "";
+  } catch (const std::invalid_argument& e) {
+    return std::string(e.what()).substr(std::string_view("[bag] bag ").size());
+  }
 }
 
 std::string check_device(const std::string& text) {
@@ -192,6 +201,12 @@ void describe(Visitor& visit, DataSection& o) {
                                    .flags = "--val-share", .range = half_open(0, 1)});
   visit("split.test", o.split_test, {.help = "share of train held back for the test if the data has no such part",
                                      .flags = "--test-share", .range = half_open(0, 1)});
+  visit("split.seed", o.split_seed, {.help = "draws the split in place of --seed, so that runs of other seeds share it; off: --seed",
+                                     .flags = "--split-seed"});
+  visit("split.hold", o.split_hold, {.help = "share of train that the run leaves alone, for the weights of an ensemble and for calibration",
+                                     .flags = "--hold-share", .range = half_open(0, 1)});
+  visit("bag", o.bag, {.help = "train on a part: bootstrap (draws with replacement), subset:S, fold:I/K (all but fold I of K)",
+                       .flags = "--data-bag", .value_name = "BAG", .check = check_bag});
   visit("limit", o.limit, {.help = "use only N training pictures, the same share of each class", .flags = "--limit",
                            .range = at_least(1)});
   visit("on_bad", o.on_bad, {.help = "an unreadable picture: take another of its class and say so, or stop",
@@ -399,6 +414,20 @@ OptionTable option_table(RunOptions& options) {
   return table;
 }
 
+DataOptions data_options(const RunOptions& o) {
+  DataOptions d;
+  d.source = o.data.source;
+  d.format = o.data.format;
+  d.cifar_labels = o.data.cifar_labels;
+  d.split_val = o.data.split_val;
+  d.split_test = o.data.split_test;
+  d.limit = o.data.limit;
+  d.split_seed = o.data.split_seed;
+  d.split_hold = o.data.split_hold;
+  d.bag = o.data.bag;
+  return d;
+}
+
 EarlyStoppingOptions stopping_options(const StopSection& stop) {
   EarlyStoppingOptions s;
   const bool shares = stop.monitor == "val/top1" || stop.monitor == "val/top5" || stop.monitor == "val/balanced_acc";
@@ -485,6 +514,9 @@ std::vector<std::string> find_conflicts(const RunOptions& o) {
   }
   if (o.data.split_val + o.data.split_test >= 1) {
     out.push_back("data.split.val and data.split.test must leave something to train on");
+  }
+  if (o.data.split_hold > 0 && o.data.bag.starts_with("fold:")) {
+    out.push_back("data.split.hold must be 0 with data.bag fold, which holds a fold out");
   }
   if (o.model.pretrained.empty() && (o.model.pretrained_partial || o.model.pretrained_head != "auto")) {
     out.push_back("model.pretrained_partial and model.pretrained_head need pre-trained weights: give --pretrained FILE");

@@ -11,6 +11,7 @@
 #include <ballast/base/options.h>
 #include <ballast/control/early_stopping.h>
 #include <ballast/control/plateau.h>
+#include <ballast/data/data_options.h>
 
 namespace ballast {
 
@@ -54,6 +55,9 @@ struct DataSection {
   Auto<int64_t> image_size;              ///< side of the model's input, px
   double split_val = 0.1, split_test = 0.1;  ///< shares of `train` for roles that the source lacks
   std::optional<int64_t> limit;          ///< use only so many training pictures (stratified, keyed)
+  std::optional<uint64_t> split_seed;    ///< draws split and limit in place of run.seed: runs that share it share them
+  double split_hold = 0;                 ///< share of `train` that the run leaves alone; predictions/hold.safetensors
+  std::string bag = "none";              ///< none, bootstrap, subset:S, fold:I/K
   std::string on_bad = "substitute";     ///< an unreadable picture: substitute, stop
 };
 
@@ -209,6 +213,9 @@ struct RunOptions {
 EarlyStoppingOptions stopping_options(const StopSection& stop);
 /// The plateau of schedule.*, which goes by the monitor of stop.*. Errors: std::invalid_argument.
 PlateauOptions plateau_options(const RunOptions& options);
+
+/// The options of open_data; its key is Key(run.seed).
+DataOptions data_options(const RunOptions& options);
 
 /// A table of all keys, pointing into `options`.
 OptionTable option_table(RunOptions& options);

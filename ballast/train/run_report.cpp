@@ -33,17 +33,6 @@ RunOptions read_options(const fs::path& run) {
   return options;
 }
 
-DataOptions data_options(const RunOptions& options) {
-  DataOptions data;
-  data.source = options.data.source;
-  data.format = options.data.format;
-  data.cifar_labels = options.data.cifar_labels;
-  data.split_val = options.data.split_val;
-  data.split_test = options.data.split_test;
-  data.limit = options.data.limit;
-  return data;
-}
-
 PagePicture encode(ImageView view, std::string name) {
   PagePicture picture;
   picture.name = std::move(name);

@@ -11,17 +11,6 @@
 namespace ballast {
 namespace {
 
-DataOptions data_options(const RunOptions& o) {
-  DataOptions d;
-  d.source = o.data.source;
-  d.format = o.data.format;
-  d.cifar_labels = o.data.cifar_labels;
-  d.split_val = o.data.split_val;
-  d.split_test = o.data.split_test;
-  d.limit = o.data.limit;
-  return d;
-}
-
 std::string data_name(const std::string& source) {
   const std::filesystem::path path = std::filesystem::path(source).lexically_normal();
   const std::string name = path.has_filename() ? path.filename().string() : path.parent_path().filename().string();

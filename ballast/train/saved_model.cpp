@@ -22,6 +22,15 @@ JsonValue own_json(const SavedModelInfo& info) {
   own["split_val"] = info.data.split_val;
   own["split_test"] = info.data.split_test;
   own["limit"] = info.data.limit ? JsonValue(*info.data.limit) : JsonValue();
+  if (info.data.split_seed) {
+    own["split_seed"] = *info.data.split_seed;
+  }
+  if (info.data.split_hold > 0) {
+    own["split_hold"] = info.data.split_hold;
+  }
+  if (info.data.bag != "none") {
+    own["bag"] = info.data.bag;
+  }
   own["seed"] = info.seed;
   own["epoch"] = info.epoch;
   own["step"] = info.step;
@@ -66,6 +75,11 @@ SavedModelInfo info_of(const ModelFolder& opened) {
   if (const JsonValue* limit = own.find("limit"); limit != nullptr && limit->is_integer()) {
     info.data.limit = limit->integer();
   }
+  if (const JsonValue* seed = own.find("split_seed"); seed != nullptr) {
+    info.data.split_seed = seed->unsigned_integer();
+  }
+  info.data.split_hold = own.number_or("split_hold", 0);
+  info.data.bag = own.string_or("bag", "none");
   if (const JsonValue* seed = own.find("seed"); seed != nullptr && seed->is_integer()) {
     info.seed = seed->unsigned_integer();
   }

@@ -1,0 +1,294 @@
+#include <ballast/train/ensemble_model.h>
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+
+#include <ATen/Functions.h>
+
+#include <ballast/base/check.h>
+#include <ballast/drop/mc_dropout.h>
+#include <ballast/models/model.h>
+#include <ballast/train/machine.h>
+#include <ballast/train/saved_model.h>
+#include <ballast/train/trainer.h>
+
+namespace ballast {
+namespace {
+
+struct View {
+  enum class Kind : uint8_t { identity, hflip, vflip, shift } kind = Kind::identity;
+  int64_t dy = 0, dx = 0;
+};
+
+std::vector<View> parse_views(const std::vector<std::string>& texts) {
+  std::vector<View> out;
+  for (const std::string& text : texts) {
+    int64_t by = 0;
+    const char* end = text.data() + text.size();
+    if (text == "identity") {
+      out.push_back({});
+    } else if (text == "hflip") {
+      out.push_back({View::Kind::hflip});
+    } else if (text == "vflip") {
+      out.push_back({View::Kind::vflip});
+    } else if (text.starts_with("shift:") && std::from_chars(text.data() + 6, end, by).ptr == end && by >= 1 && by <= 1000) {
+      for (const auto& [dy, dx] : {std::pair{-by, int64_t{0}}, {by, int64_t{0}}, {int64_t{0}, -by}, {int64_t{0}, by}}) {
+        out.push_back({View::Kind::shift, dy, dx});
+      }
+    } else {
+      fail("predict", "a view of --tta must be identity, hflip, vflip or shift:N, got \"", text, "\"");
+    }
+  }
+  if (out.empty()) out.push_back({});
+  return out;
+}
+
+torch::Tensor shifted(const torch::Tensor& x, int64_t by, int64_t dim) {
+  if (by == 0) return x;
+  const int64_t n = x.size(dim);
+  const torch::Tensor from = at::arange(n, at::kLong).sub_(by).clamp_(0, n - 1).to(x.device());
+  return x.index_select(dim, from);
+}
+
+torch::Tensor seen(const View& view, const torch::Tensor& x) {
+  switch (view.kind) {
+    case View::Kind::identity: return x;
+    case View::Kind::hflip: return x.flip({3});
+    case View::Kind::vflip: return x.flip({2});
+    default: return shifted(shifted(x, view.dy, 2), view.dx, 3);
+  }
+}
+
+/// Where the classes of the ensemble stand among a net's; empty: in the same places.
+std::vector<int64_t> class_order(const std::vector<std::string>& wanted, const std::vector<std::string>& has,
+                                 const std::string& net) {
+  if (wanted == has) return {};
+  check<DataError>(wanted.size() == has.size(), "ensemble", "members must have equal classes, got ", wanted.size(), " and ",
+                   has.size(), " in ", net);
+  std::vector<int64_t> out;
+  for (const std::string& name : wanted) {
+    const auto at = std::ranges::find(has, name);
+    check<DataError>(at != has.end(), "ensemble", "classes must match: \"", name, "\" is none of ", net);
+    out.push_back(at - has.begin());
+  }
+  return out;
+}
+
+struct Net {
+  SavedModel saved;
+  size_t input = 0;
+  std::vector<int64_t> classes;  ///< class_order()
+};
+
+}  // namespace
+
+struct Ensemble::State {
+  EnsembleOptions options;
+  torch::Device device = torch::kCPU;
+  EnsembleRule rule;
+  std::vector<std::vector<Net>> members;
+  std::vector<NetInput> inputs;
+  std::vector<std::string> classes;
+  std::vector<View> views;
+  /// Each net's own temperature counts: there is no rule that was made without it.
+  bool own_temperatures = false;
+
+  void open(const std::vector<std::vector<std::filesystem::path>>& nets);
+  void add(Net& net, const std::filesystem::path& path);
+  torch::Tensor forward(const Net& net, const torch::Tensor& x, int64_t first_row) const;
+  EnsembleOutput combined(const std::vector<torch::Tensor>& scores, bool is_logit) const;
+};
+
+void Ensemble::State::add(Net& net, const std::filesystem::path& path) {
+  net.saved = load_saved_model(path);
+  const SavedModelInfo& info = net.saved.info;
+  Model& model = *net.saved.model;
+  if (!device.is_cpu()) model.to(device);
+  if (classes.empty()) classes = info.classes;
+  net.classes = class_order(classes, info.classes, path.string());
+  NetInput input{.pipeline = info.eval_pipeline, .normalize = info.normalize, .channels = info.model.in_channels,
+                 .height = info.model.height, .width = info.model.width, .layout = Layout::chw};
+  if (model.prefers_channels_last()) {
+    to_channels_last(model);
+    input.layout = Layout::hwc;
+  }
+  const auto same = std::ranges::find_if(inputs, [&](const NetInput& i) {
+    return i.pipeline == input.pipeline && i.normalize == input.normalize && i.channels == input.channels &&
+        i.height == input.height && i.width == input.width && i.layout == input.layout;
+  });
+  net.input = static_cast<size_t>(same - inputs.begin());
+  if (same == inputs.end()) inputs.push_back(input);
+  if (options.mc > 0) {
+    const auto places = drop_places(model);
+    check(std::ranges::any_of(places, [](const DropPlace& p) { return p.p > 0; }), "predict",
+          "--mc needs a drop layer with p > 0, there is none in ", path.string());
+  }
+}
+
+void Ensemble::State::open(const std::vector<std::vector<std::filesystem::path>>& nets) {
+  check(options.mc >= 0, "predict", "mc must be at least 0, got ", options.mc);
+  views = parse_views(options.tta);
+  device = find_device(options.device);
+  for (const auto& member : nets) {
+    members.emplace_back();
+    for (const auto& path : member) add(members.back().emplace_back(), path);
+  }
+}
+
+/// (N, K): logits, or, of several views or passes, log of the mean of their probabilities.
+torch::Tensor Ensemble::State::forward(const Net& net, const torch::Tensor& x, int64_t first_row) const {
+  Model& model = *net.saved.model;
+  const auto once = [&](const torch::Tensor& input) {
+    torch::Tensor z = model.forward(input).to(torch::kCPU, torch::kFloat).contiguous();
+    if (!net.classes.empty()) {
+      z = z.index_select(1, at::tensor(net.classes, at::kLong)).contiguous();
+    }
+    return own_temperatures && net.saved.info.temperature != 1 ? z / net.saved.info.temperature : z;
+  };
+  if (views.size() == 1 && views[0].kind == View::Kind::identity && options.mc == 0) return once(x);
+  torch::Tensor sum;
+  double count = 0;
+  const auto add = [&](const torch::Tensor& z) {
+    const torch::Tensor p = z.to(torch::kDouble).softmax(1);
+    sum = sum.defined() ? sum + p : p;
+    ++count;
+  };
+  for (const View& view : views) {
+    const torch::Tensor input = seen(view, x);
+    if (options.mc == 0) {
+      add(once(input));
+      continue;
+    }
+    const McDropout mc(model);
+    for (int64_t t = 0; t < options.mc; ++t) {
+      add(mc.pass(t, Key(options.seed), [&] { return once(input); }, first_row));
+    }
+  }
+  return (sum / count).log().clamp_min_(-100).to(torch::kFloat).contiguous();
+}
+
+EnsembleOutput Ensemble::State::combined(const std::vector<torch::Tensor>& scores, bool is_logit) const {
+  const int64_t n = scores[0].size(0);
+  const auto k = static_cast<int32_t>(scores[0].size(1));
+  std::vector<Predictions> views_of;
+  for (const torch::Tensor& z : scores) views_of.push_back({z.data_ptr<float>(), n, k, is_logit});
+  const Combined raw = rule.apply(views_of, 1);
+  const Combined c = rule.tempered(raw, scores.size(), 1);
+  EnsembleOutput out;
+  out.members_used = static_cast<int64_t>(scores.size());
+  out.probability = at::empty({n, k}, at::kFloat);
+  std::copy(c.probability.begin(), c.probability.end(), out.probability.data_ptr<float>());
+  out.label = at::empty({n}, at::kLong);
+  std::copy(c.label.begin(), c.label.end(), out.label.data_ptr<int64_t>());
+  out.members_agree = at::zeros({n}, at::kLong);
+  auto* agree = out.members_agree.data_ptr<int64_t>();
+  torch::Tensor mean = at::zeros({n, k}, at::kDouble), entropy = at::zeros({n}, at::kDouble);
+  for (size_t m = 0; m < scores.size(); ++m) {
+    const auto own = top_classes(views_of[m]);
+    for (int64_t i = 0; i < n; ++i) agree[i] += own[static_cast<size_t>(i)] == c.label[static_cast<size_t>(i)] ? 1 : 0;
+    const torch::Tensor p = scores[m].to(torch::kDouble).softmax(1);
+    mean += p / static_cast<double>(scores.size());
+    entropy -= at::xlogy(p, p).sum(1) / static_cast<double>(scores.size());
+  }
+  out.mutual_information = (-at::xlogy(mean, mean).sum(1) - entropy).clamp_min_(0).to(torch::kFloat);
+  return out;
+}
+
+Ensemble::Ensemble(std::unique_ptr<State> state) : state_(std::move(state)) {}
+Ensemble::~Ensemble() = default;
+Ensemble::Ensemble(Ensemble&&) noexcept = default;
+Ensemble& Ensemble::operator=(Ensemble&&) noexcept = default;
+
+const std::vector<std::string>& Ensemble::classes() const { return state_->classes; }
+int64_t Ensemble::members() const { return static_cast<int64_t>(state_->members.size()); }
+const EnsembleRule& Ensemble::rule() const { return state_->rule; }
+std::span<const NetInput> Ensemble::inputs() const { return state_->inputs; }
+
+bool Ensemble::single() const {
+  const State& s = *state_;
+  return s.members.size() == 1 && s.members[0].size() == 1 && s.own_temperatures && s.options.mc == 0 && s.options.tta.empty();
+}
+
+torch::Tensor Ensemble::logits(const torch::Tensor& x) const {
+  check(single(), "ensemble", "logits must be those of one net, got ", members(), " members");
+  const torch::NoGradGuard no_grad;
+  return state_->members[0][0]
+      .saved.model->forward(x.to(state_->device))
+      .to(torch::kCPU, torch::kFloat)
+      .contiguous();
+}
+
+double Ensemble::net_temperature() const { return state_->members[0][0].saved.info.temperature; }
+
+EnsembleOutput Ensemble::predict_inputs(std::span<const torch::Tensor> x, int64_t first_row) const {
+  const State& s = *state_;
+  check(x.size() == s.inputs.size(), "ensemble", "there must be a batch for each input, got ", x.size(), " for ", s.inputs.size());
+  const torch::NoGradGuard no_grad;
+  std::vector<torch::Tensor> on_device, scores;
+  for (const torch::Tensor& t : x) on_device.push_back(t.to(s.device));
+  for (const std::vector<Net>& member : s.members) {
+    std::vector<torch::Tensor> nets;
+    for (const Net& net : member) nets.push_back(s.forward(net, on_device[net.input], first_row));
+    if (nets.size() == 1) {
+      scores.push_back(nets[0]);
+      continue;
+    }
+    // As the rows were when the rule was fitted: the mean of the nets' probabilities.
+    std::vector<Predictions> views_of;
+    for (const torch::Tensor& z : nets) views_of.push_back({z.data_ptr<float>(), z.size(0), static_cast<int32_t>(z.size(1)), true});
+    const auto p = combine(views_of, {.threads = 1}).probability;
+    torch::Tensor mean = at::empty_like(nets[0]);
+    std::copy(p.begin(), p.end(), mean.data_ptr<float>());
+    scores.push_back(mean.clamp_min_(1e-7).log_());
+  }
+  return s.combined(scores, true);
+}
+
+EnsembleOutput Ensemble::predict(const torch::Tensor& x) const {
+  const auto& in = state_->inputs;
+  std::vector<torch::Tensor> all;
+  for (const NetInput& i : in) {
+    check(x.dim() == 4 && x.size(1) == i.channels && x.size(2) == i.height && x.size(3) == i.width, "ensemble",
+          "x must be (N, ", i.channels, ", ", i.height, ", ", i.width, "), got ", x.sizes());
+    const auto values = [&](const std::vector<float>& v) {
+      return at::tensor(v, at::kFloat).view({1, static_cast<int64_t>(v.size()), 1, 1});
+    };
+    torch::Tensor t = (x.to(torch::kCPU, torch::kFloat) - values(i.normalize.mean)) / values(i.normalize.std);
+    all.push_back(i.layout == Layout::hwc ? t.contiguous(at::MemoryFormat::ChannelsLast) : t.contiguous());
+  }
+  return predict_inputs(all);
+}
+
+Ensemble load_ensemble(const std::filesystem::path& path, const EnsembleOptions& options) {
+  if (!is_ensemble_folder(path)) return load_ensemble(std::vector<std::filesystem::path>{path}, options);
+  const EnsembleFile file = read_ensemble_file(path);
+  auto state = std::make_unique<Ensemble::State>();
+  state->options = options;
+  state->rule = file.rule;
+  state->classes = file.classes;
+  std::vector<std::vector<std::filesystem::path>> nets;
+  for (const EnsembleMember& m : file.members) {
+    check<DataError>(!m.nets.empty(), "ensemble", (path / "ensemble.json").string(), ": member ", m.id, " (", m.name,
+                     ") names no nets; ballast ensemble combine ", path.string(), " makes it anew");
+    nets.emplace_back();
+    for (const std::string& net : m.nets) nets.back().push_back(std::filesystem::path(net).is_absolute() ? std::filesystem::path(net) : path / net);
+  }
+  set_threads(options.threads);
+  state->open(nets);
+  return Ensemble(std::move(state));
+}
+
+Ensemble load_ensemble(const std::vector<std::filesystem::path>& models, const EnsembleOptions& options) {
+  check(!models.empty(), "ensemble", "there must be a model at least");
+  auto state = std::make_unique<Ensemble::State>();
+  state->options = options;
+  state->own_temperatures = true;
+  std::vector<std::vector<std::filesystem::path>> nets;
+  for (const auto& model : models) nets.push_back({model});
+  set_threads(options.threads);
+  state->open(nets);
+  return Ensemble(std::move(state));
+}
+
+}  // namespace ballast
