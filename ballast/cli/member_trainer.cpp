@@ -154,6 +154,7 @@ class MemberTrainer {
 
   void train(Net net, const std::vector<int>& cores) {
     const ChildOptions options = child(net, cores);
+    make_folders(options.log.parent_path());
     {
       const std::lock_guard lock(mutex_);
       event("started", net, nullptr);

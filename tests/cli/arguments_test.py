@@ -10,9 +10,9 @@ from support import Case, environment, main, make_photos
 
 COMMANDS = ["train", "eval", "predict", "list", "inspect", "convert", "compare", "probe", "data check", "pack",
             "augment list", "augment explain", "augment preview", "augment show", "augment bench", "drop preview",
-            "ensemble adopt", "ensemble retire", "ensemble status",
+            "ensemble train", "ensemble add", "ensemble adopt", "ensemble retire", "ensemble status",
             "ensemble combine", "ensemble select", "ensemble calibrate", "ensemble prune", "ensemble cascade", "ensemble eval",
-            "ensemble report", "calibrate", "report", "config", "bench", "doctor",
+            "ensemble report", "ensemble predict", "calibrate", "report", "config", "bench", "doctor",
             "completion", "version"]
 
 

@@ -219,7 +219,7 @@ class Ensemble(Case):
         for verb in ["combine", "select", "calibrate", "prune", "cascade", "eval", "report"]:
             self.assertIn("ballast ensemble " + verb, result.out)
         self.refused(self.ensemble("combin"), 2, 'did you mean "ensemble combine"?')
-        self.refused(self.ensemble(), 2, "ensemble needs a command: adopt, retire, status, combine, select")
+        self.refused(self.ensemble(), 2, "ensemble needs a command: train, add, adopt, retire, status, combine, select")
 
 
 if __name__ == "__main__":
