@@ -273,13 +273,13 @@ TEST(Pipeline, OwnNormalizeStepWinsOverTheDatas) {
 TEST(Presets, FollowSizeAndChannels) {
   EXPECT_EQ(train_preset("light", {32, 32, 3, 32, 32}),
             "random_crop(32, padding=4, padding_mode=reflect) | horizontal_flip");
-  EXPECT_EQ(train_preset("light", {28, 28, 1, 28, 28}), "random_crop(28, padding=2, padding_mode=reflect)");
+  EXPECT_EQ(train_preset("light", {28, 28, 1, 28, 28}), "random_crop(28, padding=1, padding_mode=reflect)");
   EXPECT_EQ(train_preset("light", {128, 128, 3, 533, 400}), "random_resized_crop(128) | horizontal_flip");
   EXPECT_EQ(train_preset("standard", {128, 128, 3, 533, 400}),
             "random_resized_crop(128) | horizontal_flip | color_jitter(brightness=0.4, contrast=0.4, saturation=0.4) | "
             "random_erasing(p=0.25)");
   EXPECT_EQ(train_preset("strong", {28, 28, 1, 28, 28, true}),
-            "random_crop(28, padding=2, padding_mode=reflect) | horizontal_flip | rand-m9-mstd0.5-inc1 | random_erasing(p=0.25)");
+            "random_crop(28, padding=1, padding_mode=reflect) | horizontal_flip | rand-m9-mstd0.5-inc1 | random_erasing(p=0.25)");
   EXPECT_EQ(train_preset("none", {32, 32, 3, 32, 32}), "");
   EXPECT_EQ(eval_preset({224, 224, 3, 533, 400}), "resize(256) | center_crop(224)");
   EXPECT_EQ(eval_preset({32, 32, 1, 28, 28}), "resize([32, 32])");

@@ -47,7 +47,7 @@ std::string train_preset(std::string_view name, const PresetFacts& facts) {
     text = exact_resize(facts);
     if (!text.empty()) text += " | ";
     // Gray pictures are mostly drawn or cut out, and centred: they need less.
-    const int32_t part = facts.channels == 1 ? 14 : 8;
+    const int32_t part = facts.channels == 1 ? 28 : 8;
     const int32_t y = facts.height / part, x = facts.width / part;
     const std::string padding =
         y == x ? std::to_string(y) : "[" + std::to_string(x) + ", " + std::to_string(y) + "]";

@@ -24,7 +24,7 @@ std::vector<std::string_view> preset_names();
 /// Pipeline text for training.
 ///
 ///   none      the steps of eval_preset
-///   light     pictures with sides up to 64: random_crop(size, padding=size/8, padding_mode=reflect), gray ones size/14;
+///   light     pictures with sides up to 64: random_crop(size, padding=size/8, padding_mode=reflect), gray ones size/28;
 ///             larger ones: random_resized_crop(size); then horizontal_flip, except for gray pictures (digits, letters)
 ///   standard  light, then color_jitter(0.4, 0.4, 0.4) and random_erasing(0.25)
 ///   strong    light, then rand-m9-mstd0.5-inc1 and random_erasing(0.25); the run mixes pictures too (mixup, cutmix)
