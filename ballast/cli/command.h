@@ -97,6 +97,8 @@ std::unique_ptr<Command> make_ensemble_report_command();
 std::unique_ptr<Command> make_ensemble_predict_command();
 std::unique_ptr<Command> make_what_if_command();
 std::unique_ptr<Command> make_fsck_command();
+std::unique_ptr<Command> make_lr_find_command();
+std::unique_ptr<Command> make_verify_command();
 std::unique_ptr<Command> make_report_command();
 std::unique_ptr<Command> make_config_command();
 std::unique_ptr<Command> make_bench_command();

@@ -160,7 +160,8 @@ const std::vector<CommandEntry>& command_catalog() {
       {"ensemble report", make_ensemble_report_command},
       {"ensemble predict", make_ensemble_predict_command},
       {"calibrate", make_calibrate_command},
-      {"what-if", make_what_if_command}, {"fsck", make_fsck_command},
+      {"what-if", make_what_if_command}, {"fsck", make_fsck_command},           {"verify", make_verify_command},
+      {"lr-find", make_lr_find_command},
       {"report", make_report_command},   {"config", make_config_command},       {"bench", make_bench_command},
       {"doctor", make_doctor_command},   {"completion", make_completion_command}, {"version", make_version_command},
   };

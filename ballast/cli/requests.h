@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include <ballast/control/lr_range.h>
 #include <ballast/models/model_options.h>
 #include <ballast/train/evaluate.h>
 #include <ballast/train/predict.h>
@@ -18,6 +19,13 @@ struct TrainRequest {
   RunOptions options;
   /// bar, plain, none or json; "auto": by the terminal.
   std::string progress = "auto";
+  int64_t overfit = 0;            ///< batches to learn by heart; 0: an ordinary run
+};
+
+struct LrFindRequest {
+  RunOptions options;
+  LrRangeOptions range;
+  std::filesystem::path page;     ///< empty: none
 };
 
 struct EvalRequest {

@@ -10,6 +10,7 @@ namespace ballast::cli {
 // The commands of the module that links LibTorch, one file each. They return the exit code and throw as the library does.
 
 int train_with_torch(const Session& session, const TrainRequest& request);
+int lr_find_with_torch(const Session& session, const LrFindRequest& request);
 int eval_with_torch(const Session& session, const EvalRequest& request);
 int predict_with_torch(const Session& session, const PredictRequest& request);
 int inspect_with_torch(const Session& session, const InspectRequest& request);

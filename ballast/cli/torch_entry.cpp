@@ -9,6 +9,7 @@ namespace {
 struct Side final : TorchSide {
   std::string libtorch_version() override { return ballast::libtorch_version(); }
   int train(const Session& s, const TrainRequest& r) override { return train_with_torch(s, r); }
+  int lr_find(const Session& s, const LrFindRequest& r) override { return lr_find_with_torch(s, r); }
   int eval(const Session& s, const EvalRequest& r) override { return eval_with_torch(s, r); }
   int predict(const Session& s, const PredictRequest& r) override { return predict_with_torch(s, r); }
   int inspect(const Session& s, const InspectRequest& r) override { return inspect_with_torch(s, r); }

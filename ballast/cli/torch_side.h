@@ -12,6 +12,7 @@ namespace ballast::cli {
 // without torch start in milliseconds, and what LibTorch reads only while it is loaded (OpenMP, BLAS) is set before.
 
 struct TrainRequest;
+struct LrFindRequest;
 struct EvalRequest;
 struct PredictRequest;
 struct InspectRequest;
@@ -28,6 +29,7 @@ struct TorchSide {
   virtual ~TorchSide() = default;
   virtual std::string libtorch_version() = 0;
   virtual int train(const Session& session, const TrainRequest& request) = 0;
+  virtual int lr_find(const Session& session, const LrFindRequest& request) = 0;
   virtual int eval(const Session& session, const EvalRequest& request) = 0;
   virtual int predict(const Session& session, const PredictRequest& request) = 0;
   virtual int inspect(const Session& session, const InspectRequest& request) = 0;

@@ -5,6 +5,7 @@
 
 #include <ballast/report/table.h>
 #include <ballast/train/allocator.h>
+#include <ballast/train/overfit.h>
 
 #include "torch_run_events.h"
 
@@ -33,10 +34,34 @@ std::string metrics_text(const std::vector<std::pair<std::string, double>>& metr
   return out;
 }
 
+int overfit_with_torch(const Session& session, const TrainRequest& request) {
+  TerminalEvents events(session, request.progress);
+  const OverfitResult r = overfit(request.options, request.overfit, events);
+  events.finish();
+  if (r.interrupted) {
+    return exit_code_of_signal(session.stop_signal());
+  }
+  std::string text = "overfit   " + std::string(r.passed ? "passed" : "FAILED") + ": " + format_count(r.samples) + " pictures in " +
+      format_count(r.batches) + (r.batches == 1 ? " batch" : " batches") + ", loss " + format_significant(r.first_loss, 4) + " -> " +
+      format_significant(r.loss, 3) + " (goal " + format_significant(r.goal, 3) + ") in " + format_count(r.steps) + " steps, " +
+      format_fixed(100 * r.accuracy, 1) + " % right\n";
+  for (const std::string& suspect : r.suspects) {
+    text += "suspect   " + suspect + "\n";
+  }
+  session.print(text);
+  session.document({{"passed", r.passed}, {"batches", r.batches}, {"samples", r.samples}, {"classes", r.classes}, {"steps", r.steps},
+                    {"first_loss", r.first_loss}, {"loss", r.loss}, {"goal", r.goal}, {"accuracy", r.accuracy},
+                    {"suspects", r.suspects}});
+  return r.passed ? kDone : kNonFinite;
+}
+
 }  // namespace
 
 int train_with_torch(const Session& session, const TrainRequest& request) {
   install_caching_allocator();
+  if (request.overfit > 0) {
+    return overfit_with_torch(session, request);
+  }
   TerminalEvents events(session, request.progress);
   const RunResult result = run_training(request.options, events);
   events.finish();

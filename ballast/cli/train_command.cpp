@@ -14,6 +14,7 @@ struct TrainFlags {
   bool restart = false;
   bool exact = false;
   bool accept_data_change = false;
+  std::optional<int64_t> overfit;
 };
 template <class Visitor>
 void describe(Visitor& visit, TrainFlags& o) {
@@ -24,6 +25,9 @@ void describe(Visitor& visit, TrainFlags& o) {
                              .flags = "--resume", .value_name = "RUN|last"});
   visit("restart", o.restart, {.help = "begin anew in the run's folder; its checkpoints move to quarantine/", .flags = "--restart"});
   visit("exact", o.exact, {.help = "refuse to go on where the bits would not be those of an unbroken run", .flags = "--exact"});
+  visit("overfit", o.overfit, {.help = "instead of a run: can the model learn N fixed batches by heart, without regularization, in at most 500 "
+                                       "steps? A model that cannot has a fault",
+                               .flags = "--overfit", .range = between(1, 100), .value_name = "[1]"});
   visit("accept_data_change", o.accept_data_change, {.help = "go on though the data is not what it was when the run began",
                                                      .flags = "--accept-data-change"});
 }
@@ -68,6 +72,7 @@ class TrainCommand : public Command {
                  "ballast train --data photos/ --model resnet18 --pretrained resnet18.pth --normalize imagenet --lr 0.01 "
                  "--freeze 'conv1.*,bn1.*,layer1.*'"},
                 {"the plan only", "ballast train --data photos/ --dry-run"},
+                {"is anything broken? learn one batch by heart", "ballast train --data photos/ --overfit"},
                 {"stop it at any time; the same command goes on", "ballast train --data photos/ --name mine"},
                 {"ten epochs more for the run of last night", "ballast train --resume last --epochs 40"},
                 {"a recipe, with one value changed", "ballast train --config recipe.toml --lr 0.05"},
@@ -99,6 +104,7 @@ class TrainCommand : public Command {
     request_.options.exact = flags_.exact;
     request_.options.accept_data_change = flags_.accept_data_change;
     request_.progress = flags_.progress;
+    request_.overfit = flags_.overfit.value_or(0);
     return load_torch_side(request_.options.run.threads.value_or(0)).train(session, request_);
   }
 

@@ -176,6 +176,59 @@ class Stopped(WithPhotos):
         child.kill()
 
 
+class Verified(WithPhotos):
+    SHORT = ["--data", "photos", "--model", "mlp:1x16", "--batch-size", "16", "--threads", "1", "--steps", "24"]
+
+    def setUp(self):
+        super().setUp()
+        (self.dir / "photos").symlink_to(self.home / "photos")
+
+    def test_verify_proves_equal_bits_and_names_a_difference(self):
+        done = self.run_in("verify", *self.SHORT, "--model-ema", "4st", "--kills", "3", "--try-workers", "2", "--keep", "kept",
+                           "--json", timeout=240)
+        self.assertEqual(done.code, 0, done.err + done.out)
+        report = done.json()
+        self.assertTrue(report["same"])
+        self.assertEqual([r["kills"] for r in report["runs"]], [3, 0])
+        self.assertEqual(len(report["kills"]), 3)
+        # What it compares is everything: one flipped bit of a kept run is found, and named.
+        record = self.dir / "kept/killed/metrics.jsonl"
+        record.write_text(record.read_text().replace('"kind":"train","step":3,', '"kind":"train","step":3, ', 1))
+        self.assertNotEqual(digests(self.dir / "kept/whole"), digests(self.dir / "kept/killed"))
+
+    def test_verify_refuses_what_promises_nothing(self):
+        self.refused(self.run_in("verify", *self.SHORT, "--math", "fast"), 2, "must promise bits")
+        self.refused(self.run_in("verify", "nothing"), 3, "nothing must be a run")
+
+    def test_verify_stops_at_a_signal_and_leaves_nothing(self):
+        child = self.start(["verify", *self.SHORT])
+        time.sleep(1)
+        child.send_signal(signal.SIGINT)
+        child.communicate(timeout=30)
+        self.assertEqual(child.returncode, 130)
+
+    def test_lr_find(self):
+        done = self.run_in("lr-find", *self.SHORT[:-2], "--from", "1e-4", "--to", "1e4", "--steps", "60", "--json")
+        self.assertEqual(done.code, 0, done.err)
+        found = done.json()
+        rates = [p["lr"] for p in found["points"]]
+        self.assertAlmostEqual(rates[1] / rates[0], 1e8 ** (1 / 59))
+        self.assertLess(found["steepest"], rates[-1])
+        self.assertIn("<svg", (self.dir / "lr-find.html").read_text())
+        self.assertFalse((self.dir / "runs").exists())
+        self.assertIn("--lr", self.run_in("lr-find", *self.SHORT[:-2], "--steps", "20", "--page", "none").out)
+        self.refused(self.run_in("lr-find", "--from", "1", "--to", "0.1"), 2, "to must be above from")
+
+    def test_overfit(self):
+        done = self.run_in("train", *self.SHORT[:-2], "--overfit", "--json")
+        self.assertEqual(done.code, 0, done.err)
+        self.assertTrue(done.json()["passed"])
+        hopeless = self.run_in("train", *self.SHORT[:-2], "--overfit", "2", "--lr", "1e-9")
+        self.assertEqual(hopeless.code, 4)
+        self.assertIn("suspect   the loss did not move", hopeless.out)
+        self.assertFalse((self.dir / "runs").exists())
+
+
 class Looked(WithPhotos):
     def test_what_if(self):
         self.assertEqual(self.run_in(*self.words("mlp", "runs/a")).code, 0)
