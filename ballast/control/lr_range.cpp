@@ -56,8 +56,13 @@ std::optional<double> LrRange::steepest() const {
   const std::optional<size_t> end = lowest();
   std::optional<double> lr;
   double best = 0;
-  for (size_t i = kSkip; end && i < *end; ++i) {
-    const double slope = (points_[i + 1].smoothed - points_[i - 1].smoothed) / 2;
+  // Single losses are noisy, and so is their average at its start: a line through many of them is not.
+  const auto reach = static_cast<size_t>(std::max<int64_t>(5, options_.steps / 20));
+  for (size_t i = reach; end && i <= *end && i + reach < points_.size(); ++i) {
+    double slope = 0;
+    for (size_t j = 1; j <= reach; ++j) {
+      slope += static_cast<double>(j) * (points_[i + j].loss - points_[i - j].loss);
+    }
     if (slope < best) {
       best = slope;
       lr = points_[i].lr;

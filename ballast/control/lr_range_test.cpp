@@ -5,6 +5,8 @@
 
 #include <gtest/gtest.h>
 
+#include <ballast/base/key.h>
+
 namespace ballast {
 namespace {
 
@@ -40,6 +42,20 @@ TEST(LrRange, MinimumIsWhereTheLossIsLowest) {
   LrRange range({.from = 1e-4, .to = 1, .steps = 101, .smoothing = 0});
   for (int i = 0; i < 101; ++i) range.add(1 + std::pow((i - 70) / 50.0, 2));
   EXPECT_NEAR(range.min_tenth().value(), std::pow(10, -4 + 70 / 25.0) / 10, 1e-9);
+}
+
+// Noise of the first steps must not look like a fall: the loss is flat at first, and falls around step 130.
+TEST(LrRange, SteepestWithstandsNoise) {
+  for (uint64_t seed = 0; seed < 20; ++seed) {
+    LrRange range({});
+    for (uint64_t i = 0; i < 200; ++i) {
+      const double u = static_cast<double>(i);
+      if (!range.add(2 - std::tanh((u - 130) / 15) + 0.15 * normal(Key(seed), i))) break;
+    }
+    ASSERT_TRUE(range.steepest());
+    const double at = (std::log10(*range.steepest()) + 7) / 8 * 199;
+    EXPECT_NEAR(at, 130, 15) << seed;
+  }
 }
 
 TEST(LrRange, EndsAtFourTimesTheLowest) {

@@ -176,6 +176,26 @@ class Stopped(WithPhotos):
         child.kill()
 
 
+class Old(Case):
+    GOLDEN = pathlib.Path(__file__).resolve().parents[1] / "golden/checkpoint_v1"
+
+    def test_the_first_checkpoint_format_loads_for_ever(self):
+        make_photos(self.dir / "photos", count=10)  # as golden/checkpoint_v1.py made them
+        shutil.copytree(self.GOLDEN, self.dir / "run")
+        old = (self.dir / "run/metrics.jsonl").read_text()
+        done = self.run_in("train", "--resume", "run", "--epochs", "4", "--progress", "none", "--json")
+        self.assertEqual(done.code, 0, done.err)
+        result = done.json()
+        self.assertEqual((result["epochs"], result["steps"]), (4, 12))
+        self.assertEqual(result["plan"]["resumed_step"], 6)
+        # It goes on behind the old rows, up to the decision that ended the run, and nothing is passed over.
+        before = [line for line in old.splitlines() if '"kind":"train"' in line or '"split":"val"' in line]
+        after = [line for line in (self.dir / "run/metrics.jsonl").read_text().splitlines() if line in before]
+        self.assertEqual(after, before)
+        self.assertNotIn("older checkpoint is taken", done.err)
+        self.assertEqual(self.run_in("fsck", "run").code, 0)
+
+
 class Verified(WithPhotos):
     SHORT = ["--data", "photos", "--model", "mlp:1x16", "--batch-size", "16", "--threads", "1", "--steps", "24"]
 
