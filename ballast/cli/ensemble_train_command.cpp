@@ -59,6 +59,16 @@ void describe(Visitor& visit, VaryFlags& o) {
                                "predictions on it serve stacking", .flags = "--bag", .check = check_member_bag});
 }
 
+/// --out, runs/<name>, or the next runs/ensemble-<n> that does not exist.
+fs::path folder_of(const RunSection& run) {
+  if (!run.out.empty()) return run.out;
+  const fs::path runs = "runs";
+  if (!run.name.empty()) return runs / run.name;
+  int64_t n = 1;
+  while (fs::exists(runs / ("ensemble-" + std::to_string(n)))) ++n;
+  return runs / ("ensemble-" + std::to_string(n));
+}
+
 struct CountFlags {
   int64_t members;
 };
@@ -76,6 +86,7 @@ int finish(const Session& session, const fs::path& folder) {
   if (code == kDone) code = make_ensemble_calibrate_command()->run(silent, arguments);
   silent.silent = true;
   if (code == kDone) code = make_ensemble_report_command()->run(silent, arguments);
+  if (code == kDone) session.note("report    " + (folder / "report.html").string());
   if (code == kDone && session.json) return make_ensemble_eval_command()->run(session, arguments);
   return code;
 }
@@ -123,19 +134,20 @@ class EnsembleTrainCommand : public Command {
         .summary = "train several members and make one model of them",
         .operands = "",
         .about =
-            "Takes every flag of train. --out is the ensemble's folder; a run for each member stands in members/, with a seed "
-            "that hangs on --seed and the member's number alone: trained first, alone, two at a time or a year later it has the "
+            "Takes every flag of train. --out is the ensemble's folder (without it a new one, "
+            "runs/ensemble-<n>); a run for each member stands in members/, with a seed that hangs on --seed and the member's number alone: trained first, alone, two at a time or a year later it has the "
             "same bits. Members are processes, as many at a time as there are cores for (--threads each, default 1).\n"
             "\n"
             "A tenth of the training pictures (--hold-share) is read by no member: weights and temperature of the ensemble are "
             "fitted there. All members share the split.\n"
             "\n"
-            "The same command goes on where it stood: what is done stays, what was interrupted or killed goes on from its last "
+            "The same command with --out or --name goes on where it stood: what is done stays, what was "
+            "interrupted or killed goes on from its last "
             "checkpoint and ends with the same bits. A member that dies is repeated alone; one that is lost is named and left "
             "out. At the end the members are combined and calibrated, and report.html is written.",
         .examples =
             {
-                {"five members, your own pictures", "ballast ensemble train --out runs/ens --data photos/ --members 5"},
+                {"five members, your own pictures", "ballast ensemble train --data photos/ --members 5"},
                 {"other architectures", "ballast ensemble train --out runs/mixed --members 3 --vary model=resnet20,lenet,wide_resnet16_4"},
                 {"other learning rates", "ballast ensemble train --out runs/rates --members 3 --vary lr=0.05,0.1,0.2"},
                 {"other pictures each", "ballast ensemble train --out runs/bags --members 5 --bag bootstrap"},
@@ -149,8 +161,7 @@ class EnsembleTrainCommand : public Command {
 
   int run(const Session& session, const Arguments& arguments) override {
     load_run_options(options_, table_, config_, arguments);
-    if (options_.run.out.empty()) usage_error("--out FOLDER is required: the ensemble's folder");
-    const fs::path folder = options_.run.out;
+    const fs::path folder = folder_of(options_.run);
     EnsemblePlan plan;
     plan.training = training_plan();
     plan_members(plan, count_.members, table_);

@@ -100,6 +100,13 @@ class Trained(Case):
         self.done("ensemble", "add", "serial", "--jobs", "1")
         self.assertEqual(digests(self.dir / "serial"), digests(self.whole))
 
+    def test_without_a_folder_it_makes_a_new_one(self):
+        words = [w for w in self.words("-", members=2) if w not in ("--out", "-")]
+        for name in ("ensemble-1", "ensemble-2"):
+            self.assertIn(f"report    runs/{name}/report.html", self.done(*words).err)
+        self.done(*words, "--name", "ensemble-2")  # goes on, where nothing is left to do
+        self.assertEqual(sorted(p.name for p in (self.dir / "runs").iterdir()), ["ensemble-1", "ensemble-2"])
+
     def test_kills_of_parent_and_member_leave_no_trace(self):
         draw = random.Random(SEED)
         wanted = 20 if SLOW else 3
@@ -235,7 +242,6 @@ class Trained(Case):
         ]:
             self.refused(self.run_in(*self.words("wrong", *more)), 2, text)
             self.assertFalse((self.dir / "wrong").exists())
-        self.refused(self.run_in("ensemble", "train", "--members", "2"), 2, "--out FOLDER is required")
         self.refused(self.run_in(*self.words(self.whole, "--lr", "0.3")), 2, "optim.lr is its default there and 0.3 now")
         self.refused(self.run_in(*self.words(self.whole, members=4)), 2, "has 3 members, got --members 4; ballast ensemble add")
         self.refused(self.run_in("ensemble", "add", "none"), 3, "no ensemble: there is no plan.json in it")
