@@ -34,7 +34,15 @@ void BatchSlot::reset(int64_t samples, int32_t channels, int32_t height, int32_t
     memory_.reset(p);
     bytes_ = bytes;
   }
-  data = memory_.get();
+  set(memory_.get(), samples, channels, height, width, order);
+}
+
+void BatchSlot::borrow(float* values, int64_t samples, int32_t channels, int32_t height, int32_t width, Layout order) {
+  set(values, samples, channels, height, width, order);
+}
+
+void BatchSlot::set(float* values, int64_t samples, int32_t channels, int32_t height, int32_t width, Layout order) {
+  data = values;
   n = capacity = samples;
   c = channels;
   h = height;

@@ -26,6 +26,9 @@ class BatchSlot {
   /// Room for `samples` samples, which n becomes. Keeps its memory where that suffices. Pixels are unspecified.
   void reset(int64_t samples, int32_t channels, int32_t height, int32_t width, Layout order);
 
+  /// As reset, with pixels in memory of somebody else: samples * channels * height * width values.
+  void borrow(float* values, int64_t samples, int32_t channels, int32_t height, int32_t width, Layout order);
+
   /// Samples in this batch; at most `capacity`.
   int64_t n = 0;
   int64_t capacity = 0;
@@ -48,6 +51,7 @@ class BatchSlot {
   const float* row(int64_t i) const { return data + i * sample_size(); }
 
  private:
+  void set(float* values, int64_t samples, int32_t channels, int32_t height, int32_t width, Layout order);
   struct Free {
     void operator()(float* p) const;
   };

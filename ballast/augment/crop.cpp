@@ -160,12 +160,12 @@ void draw_zoom_out(const Step& s, Key key, Planner& plan) {
 }
 
 void draw_iou_crop(const Step& s, Key key, Planner& plan) {
-  const DrawFacts& facts = plan.facts();
-  check(facts.has_boxes, "iou_crop", "needs boxes, the source gives none");
+  check(plan.facts().has_boxes, "iou_crop", "needs boxes, the source gives none");
   const auto scale = s.range(0), aspect = s.range(1);
   const auto& options = s.list(2);
   const auto trials = static_cast<uint32_t>(s.whole(3));
   const double W = plan.w(), H = plan.h();
+  const auto boxes = plan.boxes();
   for (uint32_t k = 0; k < 50; ++k) {
     const double option = options[slot_below(key, 1, options.size(), k)];
     if (option >= 1) return;
@@ -179,7 +179,7 @@ void draw_iou_crop(const Step& s, Key key, Planner& plan) {
       const auto left = static_cast<int32_t>((W - w) * slot_uniform(key, 4, a));
       const auto top = static_cast<int32_t>((H - h) * slot_uniform(key, 5, a));
       double best = -1;
-      for (const auto& b : facts.boxes) {
+      for (const auto& b : boxes) {
         const double cx = (b[0] + b[2]) / 2, cy = (b[1] + b[3]) / 2;
         if (!(cx > left && cx < left + w && cy > top && cy < top + h)) continue;
         const double x = std::min(b[2], 1.0 * left + w) - std::max(b[0], 1.0 * left);
@@ -189,7 +189,7 @@ void draw_iou_crop(const Step& s, Key key, Planner& plan) {
       }
       if (best < option) continue;
       plan.note("iou_crop", {1.0 * left, 1.0 * top, 1.0 * w, 1.0 * h});
-      return plan.crop(top, left, h, w);
+      return plan.crop(top, left, h, w, true);
     }
   }
 }
@@ -200,7 +200,7 @@ void draw_safe_crop(const Step& s, Key key, Planner& plan) {
   // Without boxes the window may be anywhere: the middle is the hull.
   double x0 = W / 2, y0 = H / 2, x1 = W / 2, y1 = H / 2;
   bool first = true;
-  for (const auto& b : plan.facts().boxes) {
+  for (const auto& b : plan.boxes()) {
     const double dx = erosion * (b[2] - b[0]) / 2, dy = erosion * (b[3] - b[1]) / 2;
     x0 = first ? b[0] + dx : std::min(x0, b[0] + dx);
     y0 = first ? b[1] + dy : std::min(y0, b[1] + dy);

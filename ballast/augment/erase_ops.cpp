@@ -11,6 +11,8 @@ namespace {
 
 /// value: normalized units; fill: levels, where given.
 void paint(Erasure& e, const Step& s, size_t value, size_t fill, const Planner& plan) {
+  // The last argument of all of them.
+  if (s.values.back().given) e.mask_value = s.whole(s.values.size() - 1);
   if (s.values[fill].given) {
     const auto& v = s.list(fill);
     e.levels = true;
@@ -22,6 +24,14 @@ void paint(Erasure& e, const Step& s, size_t value, size_t fill, const Planner& 
   }
   const auto& v = s.list(value);
   for (size_t j = 0; j < 3; ++j) e.value[j] = static_cast<float>(v[j % v.size()]);
+}
+
+/// The id that masks get in the erased part; without it they stay.
+Arg mask_arg() {
+  Arg a = whole_arg("fill_mask", 0, 0, 65'535);
+  a.standard.clear();
+  a.positional = false;
+  return a;
 }
 
 /// In levels; without it `value` counts.
@@ -162,30 +172,31 @@ void add_erasing(std::vector<Operation>& out) {
   Arg size = number_arg("size", 16, 0, 65'535);
   size.open = true;
   out.push_back({"cutout", "", 54, G, "squares whose centre is anywhere (1708.04552)", true,
-                 {size, whole_arg("holes", 1, 1, 1000), value_arg(), levels_arg(), p_arg()}, draw_cutout, check_cutout});
+                 {size, whole_arg("holes", 1, 1, 1000), value_arg(), levels_arg(), p_arg(), mask_arg()}, draw_cutout, check_cutout});
   Arg scale = range_arg("scale", {0.02, 0.33}, 0, 1, Widen::fixed), ratio = range_arg("ratio", {0.3, 3.3}, 0, 1000, Widen::fixed);
   scale.open = ratio.open = true;
   Arg count = range_arg("count", {1}, 1, 1000, Widen::fixed);
   count.integral = true;
   out.push_back({"random_erasing", "erase", 55, G, "a box of random area and shape (1708.04896)", true,
-                 {p_arg(0.5, true), scale, ratio, choice_arg("mode", "const|rand|pixel"), value_arg(), count, levels_arg()},
+                 {p_arg(0.5, true), scale, ratio, choice_arg("mode", "const|rand|pixel"), value_arg(), count, levels_arg(),
+                  mask_arg()},
                  draw_erasing, check_erasing});
   Arg holes = range_arg("holes", {1, 2}, 1, 1000, Widen::fixed);
   holes.integral = true;
   Arg height = range_arg("height", {0.1, 0.2}, 0, 1, Widen::fixed), width = range_arg("width", {0.1, 0.2}, 0, 1, Widen::fixed);
   height.open = width.open = true;
   out.push_back({"coarse_dropout", "", 56, G, "boxes fully inside", true,
-                 {holes, height, width, value_arg(), levels_arg(), p_arg()}, draw_coarse_dropout});
+                 {holes, height, width, value_arg(), levels_arg(), p_arg(), mask_arg()}, draw_coarse_dropout});
   Arg d = range_arg("d", {0.43, 1}, 0, 1, Widen::fixed);
   d.open = true;
   out.push_back({"grid_mask", "", 57, G, "a regular grid of squares (2001.04086)", true,
                  {d, number_arg("r", 0.6, 0, 1), range_arg("rotate", {0}, -360, 360, Widen::symmetric), value_arg(), levels_arg(),
-                  p_arg()},
+                  p_arg(), mask_arg()},
                  draw_grid_mask});
   Arg grid{.name = "grid", .kind = ArgKind::numbers, .standard = {16, 32, 44, 56}, .low = 1, .high = 65'535,
            .max_count = 32, .integral = true};
   out.push_back({"hide_and_seek", "", 58, G, "cells of a grid, each hidden by chance (1811.02545)", true,
-                 {grid, number_arg("p_hide", 0.5, 0, 1), value_arg(), levels_arg(), p_arg()}, draw_hide_and_seek});
+                 {grid, number_arg("p_hide", 0.5, 0, 1), value_arg(), levels_arg(), p_arg(), mask_arg()}, draw_hide_and_seek});
 }
 
 }  // namespace ballast::detail

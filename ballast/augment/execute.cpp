@@ -257,4 +257,14 @@ void run_to_preview(const Plan& plan, Source source, const float* a, const float
   copy_to(run.at.pixels, out);
 }
 
+void run_to_heat(Plan& plan, Image& heat, Scratch::Impl& s) {
+  for (Stage& stage : plan.stages) stage.fill = {};
+  for (WarpStep& step : plan.warps) step.fill = {};
+  Runner run{plan, s, {heat.view(), 0, 0}};
+  for (const Action& action : plan.actions) {
+    if (action.kind == Action::Kind::stage || action.kind == Action::Kind::warp) run.step(action);
+  }
+  if (run.owned >= 0) copy_to(run.at.pixels, heat);
+}
+
 }  // namespace ballast::detail

@@ -54,5 +54,8 @@ void run_to_slot(const Plan& plan, Source source, const float* a, const float* b
 /// Runs the plan to 8-bit pixels with the erasures painted at their normalized values, by mean and std.
 void run_to_preview(const Plan& plan, Source source, const float* a, const float* b, Image& out, Scratch::Impl& s);
 
+/// Runs the geometry of a plan on a heat map, in place; what lies outside is 0. Spoils the plan's fill colours.
+void run_to_heat(Plan& plan, Image& heat, Scratch::Impl& s);
+
 }  // namespace detail
 }  // namespace ballast

@@ -5,6 +5,7 @@
 #include <charconv>
 #include <cmath>
 
+#include <ballast/augment/carry.h>
 #include <ballast/augment/execute.h>
 #include <ballast/augment/pipeline_text.h>
 #include <ballast/augment/plan.h>
@@ -70,6 +71,17 @@ Pipeline Pipeline::parse(std::string_view text) {
 }
 
 std::string Pipeline::text() const { return detail::print_steps(impl_->steps); }
+
+std::string Pipeline::toml(std::string_view key) const { return detail::print_toml(impl_->steps, key); }
+
+Pipeline Pipeline::plain() const {
+  Pipeline out = *this;
+  std::erase_if(out.impl_->steps, [](const detail::Step& s) {
+    const bool flip = s.op->name == "horizontal_flip" || s.op->name == "vertical_flip";
+    return !flip && s.op->group != AugmentGroup::crop && s.op->group != AugmentGroup::convert;
+  });
+  return out;
+}
 
 bool Pipeline::random() const {
   return std::any_of(impl_->steps.begin(), impl_->steps.end(), [](const detail::Step& s) { return s.op->random; });
@@ -189,6 +201,62 @@ Image Pipeline::preview(ImageView image, Key sample_key, int32_t channels, std::
   Image out;
   detail::run_to_preview(s.plan, {source, 0, 0}, impl_->scale.data(), impl_->shift.data(), out, s);
   return out;
+}
+
+void Pipeline::apply(Sample& sample, Key sample_key, const TargetOptions& options, std::vector<DrawNote>* notes) const {
+  check_targets(options);
+  check_sample(sample);
+  const int32_t h = sample.image.h(), w = sample.image.w(), c = sample.image.c();
+  check(c == 1 || c == 3, "pipeline", "channels must be 1 or 3, got ", c);
+  const auto valid = detail::valid_boxes(sample.boxes, h, w, options.boxes, sample.name);
+  if (static_cast<int64_t>(valid.size()) < sample.boxes.size()) sample.boxes.keep(valid);
+  detail::DrawFacts facts = impl_->facts;
+  facts.has_boxes = sample.boxes.size() > 0;
+  for (size_t k = 0; k < valid.size(); ++k) {
+    facts.boxes.push_back({sample.boxes.x1[k], sample.boxes.y1[k], sample.boxes.x2[k], sample.boxes.y2[k]});
+  }
+  Scratch scratch;
+  Scratch::Impl& s = scratch.impl();
+  Boxes boxes;
+  for (uint64_t attempt = 0;; ++attempt) {
+    const Key key = attempt == 0 ? sample_key : sample_key.fold_in("require_box").fold_in(attempt);
+    if (notes != nullptr) notes->clear();
+    detail::draw_plan(impl_->steps, h, w, key, facts, s.plan, notes);
+    boxes = sample.boxes;
+    detail::carry_boxes(s.plan.geometry, options.boxes, h, w, boxes);
+    if (!options.boxes.require_box || boxes.size() > 0 || sample.boxes.size() == 0) break;
+    if (attempt == 8) {
+      if (notes != nullptr) notes->clear();
+      return;
+    }
+  }
+  std::vector<bool> gone;
+  for (const int32_t source : sample.boxes.source) {
+    const auto k = static_cast<size_t>(std::max(source, 0));
+    if (k >= gone.size()) gone.resize(k + 1);
+    gone[k] = std::find(boxes.source.begin(), boxes.source.end(), source) == boxes.source.end();
+  }
+  sample.boxes = std::move(boxes);
+  detail::carry_points(s.plan.geometry, options.points, h, w, sample.points);
+  Image out;
+  detail::run_to_preview(s.plan, {sample.image.view(), 0, 0}, impl_->scale.data(), impl_->shift.data(), out, s);
+  sample.image.swap(out);
+  for (Mask& mask : sample.masks) {
+    if (mask.kind == Mask::Kind::heat) {
+      detail::run_to_heat(s.plan, mask.px, s);
+      continue;
+    }
+    detail::carry_ids(s.plan, facts.semantics == Semantics::sequential, mask);
+    if (mask.kind == Mask::Kind::instance_ids) detail::forget_instances(gone, mask);
+  }
+}
+
+std::string Pipeline::passes(int32_t h, int32_t w, Key sample_key) const {
+  detail::DrawFacts facts = impl_->facts;
+  facts.has_boxes = true;
+  detail::Plan plan;
+  detail::draw_plan(impl_->steps, h, w, sample_key, facts, plan);
+  return plan.text();
 }
 
 std::vector<DrawNote> Pipeline::draw(int32_t h, int32_t w, Key sample_key) const {

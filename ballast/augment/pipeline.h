@@ -11,9 +11,11 @@
 #include <vector>
 
 #include <ballast/augment/batch_slot.h>
+#include <ballast/augment/targets.h>
 #include <ballast/base/key.h>
 #include <ballast/image/decode.h>
 #include <ballast/image/image.h>
+#include <ballast/image/sample.h>
 
 namespace ballast {
 
@@ -82,6 +84,12 @@ class Pipeline {
 
   /// Canonical text; parse(text()).text() == text().
   std::string text() const;
+  /// The same as TOML, a table for each step: [[augment.train]] op = "rotate", degrees = [-15.0, 15.0]. The pipelines that one_of
+  /// and its like take are texts: pipelines = ["rotate(15)", "hflip | invert(1)"].
+  std::string toml(std::string_view key = "augment.train") const;
+  /// Crops, resizes, pads and flips only: what is left of a training pipeline in its last epochs (augment.off_last). The
+  /// steps that stay draw what they drew.
+  Pipeline plain() const;
   /// True if a step draws numbers; such a pipeline is for training only.
   bool random() const;
   /// Height and width of every result, if the steps fix them (the last crop or exact resize does); without such a
@@ -112,6 +120,20 @@ class Pipeline {
                 std::vector<DrawNote>* notes = nullptr) const;
   Image preview(ImageView image, Key sample_key, int32_t channels = 3, std::vector<DrawNote>* notes = nullptr) const;
 
+  /// Changes a picture together with its masks, boxes and points; the picture becomes what preview gives, with the
+  /// channels that it has (1 or 3).
+  ///
+  ///   Sample s{.image = decode(bytes), .name = "a.jpg"};
+  ///   s.boxes.add(10, 20, 110, 90, 3);
+  ///   Pipeline::parse("hflip | rotate(15) | iou_crop").apply(s, Key(7));
+  ///
+  /// Random   as run_encoded; for require_box attempt a > 0 has key sample_key.fold_in("require_box").fold_in(a).
+  /// Errors   std::invalid_argument of check_sample and check_targets; boxes that are none, with invalid = error.
+  void apply(Sample& sample, Key sample_key, const TargetOptions& options = {},
+             std::vector<DrawNote>* notes = nullptr) const;
+
+  /// The passes over a picture of h x w: "resize 320 x 240, color x3, warp of 2 steps, erase x1".
+  std::string passes(int32_t h, int32_t w, Key sample_key) const;
   /// What the steps draw for a picture of h x w, without one.
   std::vector<DrawNote> draw(int32_t h, int32_t w, Key sample_key) const;
 

@@ -288,6 +288,17 @@ std::vector<Step> parse_steps(std::string_view text) {
   return bind_steps(parse_raw(text), seen, true);
 }
 
+namespace {
+/// Whether the text needs value i.
+bool printed(const Step& step, size_t i) {
+  const Value& v = step.values[i];
+  const Arg& arg = step.op->args[i];
+  if (!v.given) return false;
+  if (arg.required || step.op->name == "normalize") return true;
+  return !((v.word.empty() || arg.kind == ArgKind::choice) && v.numbers == arg.standard);
+}
+}  // namespace
+
 std::string print_steps(const std::vector<Step>& steps) {
   std::string out;
   for (const Step& step : steps) {
@@ -295,24 +306,38 @@ std::string print_steps(const std::vector<Step>& steps) {
     const auto add = [&](const std::string& t) { inside += (inside.empty() ? "" : ", ") + t; };
     const bool normalize = step.op->name == "normalize";
     const auto& args = step.op->args;
-    const auto print = [&](size_t i) {
-      const Value& v = step.values[i];
-      const bool bare = args[i].required || normalize;
-      if (!v.given || (!bare && v.word.empty() && v.numbers == args[i].standard) ||
-          (!bare && args[i].kind == ArgKind::choice && v.numbers == args[i].standard)) {
-        return;
-      }
-      add((bare ? "" : std::string(args[i].name) + "=") + value_text(args[i], v, normalize));
+    const auto print = [&](size_t i, bool bare) {
+      if (!printed(step, i)) return;
+      add((bare ? "" : std::string(args[i].name) + "=") + value_text(args[i], step.values[i], normalize));
     };
-    for (size_t i = 0; i < args.size() && !step.values.empty(); ++i) {
-      if (args[i].required || normalize) print(i);
+    for (size_t i = 0; i < step.values.size(); ++i) {
+      if (args[i].required || normalize) print(i, true);
     }
     for (const auto& child : step.children) add(print_steps(child));
-    for (size_t i = 0; i < args.size() && !step.values.empty(); ++i) {
-      if (!args[i].required && !normalize) print(i);
+    for (size_t i = 0; i < step.values.size(); ++i) {
+      if (!args[i].required && !normalize) print(i, false);
     }
     out += (out.empty() ? "" : " | ") + (step.text.empty() ? std::string(step.op->name) : step.text) +
            (inside.empty() ? "" : "(" + inside + ")");
+  }
+  return out;
+}
+
+std::string print_toml(const std::vector<Step>& steps, std::string_view key) {
+  std::string out;
+  for (const Step& step : steps) {
+    out += (out.empty() ? "[[" : "\n[[") + std::string(key) + "]]\nop = \"" +
+           (step.text.empty() ? std::string(step.op->name) : step.text) + "\"\n";
+    for (size_t i = 0; i < step.values.size(); ++i) {
+      if (!printed(step, i)) continue;
+      const Value& v = step.values[i];
+      const std::string text = value_text(step.op->args[i], v, step.op->name == "normalize");
+      out += std::string(step.op->args[i].name) + " = " + (v.word.empty() ? text : "\"" + text + "\"") + "\n";
+    }
+    if (step.children.empty()) continue;
+    out += "pipelines = [";
+    for (size_t i = 0; i < step.children.size(); ++i) out += (i == 0 ? "\"" : ", \"") + print_steps(step.children[i]) + "\"";
+    out += "]\n";
   }
   return out;
 }

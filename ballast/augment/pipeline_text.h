@@ -42,6 +42,8 @@ std::vector<RawStep> parse_raw(std::string_view text);
 
 std::vector<Step> parse_steps(std::string_view text);
 std::string print_steps(const std::vector<Step>& steps);
+/// Tables [[key]], one per step.
+std::string print_toml(const std::vector<Step>& steps, std::string_view key);
 /// "size, scale=[0.08, 1], ...".
 std::string describe_arguments(const Operation& op);
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include <ballast/augment/carry.h>
 #include <ballast/base/check.h>
 #include <ballast/base/detmath.h>
 
@@ -69,6 +70,27 @@ void Plan::clear() {
   fields.clear();
 }
 
+std::string Plan::text() const {
+  std::string out;
+  for (const Action& a : actions) {
+    const std::string size = std::to_string(a.w) + " x " + std::to_string(a.h), n = std::to_string(a.count);
+    out += out.empty() ? "" : ", then ";
+    switch (a.kind) {
+      case Action::Kind::stage: {
+        const Stage& s = stages[a.from];
+        out += (s.x.resampled || s.y.resampled ? "one resampling to " : "one copy to ") + std::to_string(s.out_w()) + " x " +
+               std::to_string(s.out_h());
+        break;
+      }
+      case Action::Kind::warp: out += "one warp of " + n + " steps to " + size; break;
+      case Action::Kind::pixels: out += n + " colour or pixel operations"; break;
+      case Action::Kind::erase: out += n + " erased parts"; break;
+      case Action::Kind::blend: out += "a blend of chains"; break;
+    }
+  }
+  return out.empty() ? "none but the store" : out;
+}
+
 Planner::Planner(int32_t h, int32_t w, const DrawFacts& facts, Plan& plan, std::vector<DrawNote>* notes)
     : plan_(plan), facts_(facts), notes_(notes), h_(h), w_(w) {
   plan_.clear();
@@ -104,8 +126,11 @@ void Planner::transpose() {
   g.step.onto = true;
 }
 
-void Planner::crop(int32_t top, int32_t left, int32_t h, int32_t w) {
+std::vector<std::array<double, 4>> Planner::boxes() const { return carry_corners(plan_.geometry, facts_.boxes); }
+
+void Planner::crop(int32_t top, int32_t left, int32_t h, int32_t w, bool keeps_centres) {
   GeometryStep& g = add(GeometryStep::Kind::crop, h, w);
+  g.keeps_centres = keeps_centres;
   g.top = top;
   g.left = left;
   g.step.g = {1, 0, 1.0 * left, 0, 1, 1.0 * top, 0, 0, 1};
@@ -185,6 +210,7 @@ void Planner::erase(const Erasure& erasure) {
   flush();
   if (erasure.w <= 0 || erasure.h <= 0) return;
   plan_.erasures.push_back(erasure);
+  plan_.erasures.back().behind = plan_.geometry.size();
   if (!plan_.actions.empty() && plan_.actions.back().kind == Action::Kind::erase) {
     ++plan_.actions.back().count;
   } else {

@@ -70,6 +70,10 @@ struct Erasure {
   bool levels = false;
   Key key;
   uint32_t slot = 0;
+  /// What masks get there; -1: they stay.
+  int32_t mask_value = -1;
+  /// Number of geometric steps before it.
+  size_t behind = 0;
 
   bool covers(int32_t px, int32_t py) const;
 };
@@ -81,6 +85,8 @@ struct GeometryStep {
   int32_t top = 0, left = 0, bottom = 0, right = 0;  // of crop (top, left) and pad
   Interpolation interpolation = Interpolation::bilinear;
   bool antialias = true;
+  /// A crop that boxes with their centre outside of it do not survive.
+  bool keeps_centres = false;
 };
 
 struct Plan;
@@ -114,6 +120,7 @@ struct Plan {
   int32_t h = 0, w = 0;
 
   void clear();
+  std::string text() const;
 };
 
 /// What drawing may look at beside the picture's size.
@@ -138,12 +145,14 @@ class Planner {
   int32_t h() const { return h_; }
   int32_t w() const { return w_; }
   const DrawFacts& facts() const { return facts_; }
+  /// The sample's boxes on the canvas as it is now; clipped, those that are gone left out.
+  std::vector<std::array<double, 4>> boxes() const;
 
   // Geometry. Rectangles are in pixels of the canvas as it is now.
   void flip_x();
   void flip_y();
   void transpose();
-  void crop(int32_t top, int32_t left, int32_t h, int32_t w);
+  void crop(int32_t top, int32_t left, int32_t h, int32_t w, bool keeps_centres = false);
   void pad(int32_t top, int32_t bottom, int32_t left, int32_t right, Border border, const Fill& fill);
   void resize(int32_t h, int32_t w, Interpolation interpolation, bool antialias);
   /// The canvas becomes h x w, its points coming from `inverse`.

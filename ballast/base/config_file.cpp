@@ -1,6 +1,8 @@
 #include <ballast/base/config_file.h>
 
 #include <algorithm>
+#include <type_traits>
+#include <variant>
 
 #define TOML_ENABLE_FORMATTERS 0
 #include <toml++/toml.h>
@@ -34,6 +36,44 @@ std::optional<OptionValue> option_value(const toml::node& node) {
     return OptionValue{std::move(list)};
   }
   return std::nullopt;
+}
+
+/// A table with `op` as a step of a pipeline: op = "rotate", degrees = 15 is rotate(degrees=15). `pipelines` are texts of their own.
+/// "" and `out` set, or what is wrong.
+std::string step_text(const toml::table& table, std::string& out) {
+  const toml::node* op = table.get("op");
+  if (op == nullptr || !op->is_string()) return "needs op = \"NAME\"";
+  std::string inside;
+  const auto add = [&](const std::string& text) { inside += (inside.empty() ? "" : ", ") + text; };
+  if (const toml::node* pipelines = table.get("pipelines")) {
+    if (!pipelines->is_array()) return "pipelines must be a list of texts";
+    for (const toml::node& p : *pipelines->as_array()) {
+      if (!p.is_string()) return "pipelines must be a list of texts";
+      add(p.as_string()->get());
+    }
+  }
+  for (const auto& [name, node] : table) {
+    if (name.str() == "op" || name.str() == "pipelines") continue;
+    const std::optional<OptionValue> value = option_value(node);
+    if (!value) return std::string(name.str()) + " must be a number, a text, true, false or a list of them";
+    std::string text = std::visit([](const auto& v) {
+      if constexpr (std::is_same_v<std::decay_t<decltype(v)>, std::vector<OptionValue>>) {
+        std::string list;
+        for (const OptionValue& x : v) {
+          list += list.empty() ? "[" : ", ";
+          if (const auto* i = std::get_if<int64_t>(&x.value)) list += detail::option_text(*i);
+          if (const auto* d = std::get_if<double>(&x.value)) list += detail::option_text(*d);
+          if (const auto* s = std::get_if<std::string>(&x.value)) list += detail::option_text(*s);
+        }
+        return list.empty() ? std::string("[]") : list + "]";
+      } else {
+        return detail::option_text(v);
+      }
+    }, value->value);
+    add(std::string(name.str()) + "=" + text);
+  }
+  out += (out.empty() ? "" : " | ") + op->as_string()->get() + (inside.empty() ? "" : "(" + inside + ")");
+  return "";
 }
 
 class TomlLayer {
@@ -96,6 +136,10 @@ class TomlLayer {
         }
         continue;
       }
+      if (node.is_array_of_tables()) {
+        steps(*node.as_array(), key);
+        continue;
+      }
       const std::optional<OptionValue> value = option_value(node);
       const std::string origin = path_ + ":" + std::to_string(node.source().begin.line);
       const std::string error = value ? table_.set(key, *value, origin)
@@ -103,6 +147,19 @@ class TomlLayer {
       if (!error.empty()) {
         complain(node.source(), error);
       }
+    }
+  }
+
+  /// A pipeline as one table per step. Set step by step, so that a mistake is found at its table.
+  void steps(const toml::array& tables, const std::string& key) {
+    std::string text;
+    for (const toml::node& node : tables) {
+      std::string error = step_text(*node.as_table(), text);
+      if (error.empty()) {
+        error = table_.set(key, OptionValue{text}, path_ + ":" + std::to_string(tables.source().begin.line));
+        if (error.starts_with(key + " ")) error = error.substr(key.size() + 1);
+      }
+      if (!error.empty()) return complain(node.source(), "[[" + key + "]] " + error);
     }
   }
 

@@ -62,6 +62,35 @@ TEST_F(ConfigFile, ReportsEverythingAtOnceInTheFilesOrder) {
                    "r.toml:5:2: unknown section \"trian\"; did you mean \"train\"?"}));
 }
 
+struct PipelineToy {
+  std::string steps;
+};
+template <class Visitor>
+void describe(Visitor& visit, PipelineToy& o) {
+  visit("steps", o.steps, {.help = "pipeline", .check = [](const std::string& text) {
+    return text.find("jiter") == std::string::npos ? std::string() : std::string("is wrong at jiter");
+  }});
+}
+
+TEST(ConfigFileSteps, TablesWithOpAreAPipeline) {
+  PipelineToy toy;
+  OptionTable table;
+  table.add("augment", toy);
+  EXPECT_TRUE(apply_toml(table, "[[augment.steps]]\nop = \"rrc\"\nsize = 224\nscale = [0.08, 1]\n"
+                                "[[augment.steps]]\nop = \"one_of\"\npipelines = [\"rotate(15)\", \"hflip | invert(1)\"]\nweights = [1, 2]\n"
+                                "[[augment.steps]]\nop = \"pad\"\nfill = \"mean\"\n", "r.toml").empty());
+  EXPECT_EQ(toy.steps, "rrc(scale=[0.08, 1], size=224) | one_of(rotate(15), hflip | invert(1), weights=[1, 2]) | pad(fill=\"mean\")");
+  const auto problem = [&](const char* text) {
+    const auto all = apply_toml(table, text, "r.toml");
+    return all.size() == 1 ? all[0].place + ": " + all[0].text : std::to_string(all.size()) + " problems";
+  };
+  EXPECT_EQ(problem("[[augment.steps]]\nop = \"rrc\"\n[[augment.steps]]\nop = \"jiter\"\n"),
+            "r.toml:3:1: [[augment.steps]] is wrong at jiter");
+  EXPECT_EQ(problem("[[augment.steps]]\nsize = 224\n"), "r.toml:1:1: [[augment.steps]] needs op = \"NAME\"");
+  EXPECT_EQ(problem("[[augment.steps]]\nop = \"pad\"\nwhen = 2020-01-01\n"),
+            "r.toml:1:1: [[augment.steps]] when must be a number, a text, true, false or a list of them");
+}
+
 TEST_F(ConfigFile, SyntaxErrorsHaveAPlace) {
   const Lines lines = toml("[train]\nlr = \n");
   ASSERT_EQ(lines.size(), 1u);

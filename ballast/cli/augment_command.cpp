@@ -76,26 +76,53 @@ class AugmentListCommand : public Command {
 
 // -- augment explain --------------------------------------------------------------------------------------------------
 
+struct ExplainFlags {
+  std::string as = "string";
+  std::string semantics = "fused";
+};
+template <class Visitor>
+void describe(Visitor& visit, ExplainFlags& o) {
+  visit("as", o.as, {.help = "print it as a text, or as the tables of a configuration file", .flags = "--as", .choices = "string toml"});
+  visit("semantics", o.semantics, {.help = "as augment.semantics of a run", .flags = "--semantics", .choices = "fused sequential"});
+}
+
 class AugmentExplainCommand : public Command {
  public:
+  AugmentExplainCommand() { own_.add("explain", flags_); }
   CommandText text() const override {
     return {
         .name = "augment explain",
         .summary = "how a pipeline is understood",
-        .operands = "PIPELINE",
-        .about = "Prints the pipeline in its full form, the size of its results, and whether it draws. A mistake is shown "
-                 "with its column.",
-        .examples = {{"short names", "ballast augment explain \"rrc(224) | hflip | jitter(0.4,0.4,0.4,0.1) | erase(0.25)\""}},
+        .operands = "PIPELINE|FILE.toml",
+        .about = "Prints the pipeline in its full form, the size of its results, whether it draws, and what is one pass for a "
+                 "picture of 500 x 375. A mistake is shown with its column. From a configuration file it takes augment.train.",
+        .examples = {{"short names", "ballast augment explain \"rrc(224) | hflip | jitter(0.4,0.4,0.4,0.1) | erase(0.25)\""},
+                     {"as tables for a configuration file", "ballast augment explain \"rrc(224) | hflip\" --as toml"}},
     };
   }
   std::pair<size_t, size_t> operands() const override { return {1, 1}; }
   int run(const Session& session, const Arguments& arguments) override {
-    const Pipeline p = Pipeline::parse(arguments.operands[0]);
+    const std::string& given = arguments.operands[0];
+    Pipeline p = Pipeline::parse(given.ends_with(".toml") ? configured_pipeline(given) : given);
+    p.set_semantics(flags_.semantics == "sequential" ? Semantics::sequential : Semantics::fused);
+    if (flags_.as == "toml") {
+      session.print(p.toml());
+      session.document({{"toml", p.toml()}});
+      return kDone;
+    }
     const auto size = p.output_size();
+    std::string passes;
+    try {
+      passes = p.passes(375, 500, Key(0));
+    } catch (const std::invalid_argument& e) {
+      passes = std::string("none for 500 x 375: ") + e.what();
+    }
     const std::string result = size ? std::to_string(size->second) + " x " + std::to_string(size->first) + " (width x height)"
                                     : "as the picture, or drawn";
-    session.print(p.text() + "\n  result  " + result + "\n  draws   " + (p.random() ? "yes: for training only" : "no") + "\n");
-    ordered_json doc{{"pipeline", p.text()}, {"random", p.random()}, {"height", nullptr}, {"width", nullptr}};
+    session.print(p.text() + "\n  result  " + result + "\n  draws   " + (p.random() ? "yes: for training only" : "no") + "\n  passes  " +
+                  passes + "\n");
+    ordered_json doc{{"pipeline", p.text()}, {"random", p.random()}, {"height", nullptr}, {"width", nullptr},
+                     {"passes", passes}};
     if (size) {
       doc["height"] = size->first;
       doc["width"] = size->second;
@@ -103,6 +130,9 @@ class AugmentExplainCommand : public Command {
     session.document(doc);
     return kDone;
   }
+
+ private:
+  ExplainFlags flags_;
 };
 
 // -- augment show -----------------------------------------------------------------------------------------------------
@@ -138,6 +168,8 @@ class AugmentShowCommand : public Command {
   int run(const Session& session, const Arguments&) override {
     if (flags_.run.empty()) usage_error("augment show: --run RUN is needed");
     const RunAugmentation run = run_augmentation(flags_.run);
+    const bool late = run.plain_from >= 0 && static_cast<int64_t>(flags_.epoch) >= run.plain_from;
+    const Pipeline& pipeline = late ? run.plain : run.train;
     const auto n = static_cast<uint64_t>(run.data.source->size());
     if (flags_.index >= n) {
       usage_error("augment show: --index must be below " + std::to_string(n) + ", the number of pictures, got " +
@@ -149,18 +181,18 @@ class AugmentShowCommand : public Command {
     const Stored stored = run.data.source->read(id, buffer);
     std::vector<DrawNote> notes;
     const int32_t c = run.data.channels;
-    const Image seen = stored.encoded() ? run.train.preview(stored.file, key, c, &notes)
-                                        : run.train.preview(stored.pixels, key, c, &notes);
+    const Image seen = stored.encoded() ? pipeline.preview(stored.file, key, c, &notes)
+                                        : pipeline.preview(stored.pixels, key, c, &notes);
     BatchSlot slot(1, c, seen.h(), seen.w(), Layout::chw);
     Scratch scratch;
     if (stored.encoded()) {
-      run.train.run_encoded(stored.file, key, slot, 0, scratch);
+      pipeline.run_encoded(stored.file, key, slot, 0, scratch);
     } else {
-      run.train.run_image(stored.pixels, key, slot, 0, scratch);
+      pipeline.run_image(stored.pixels, key, slot, 0, scratch);
     }
     const std::string digest = sha256_hex(std::as_bytes(std::span(slot.data, static_cast<size_t>(slot.sample_size()))));
     std::string text = run.data.source->name(id) + " in epoch " + std::to_string(flags_.epoch) + " of " + flags_.run +
-                       "\n  pipeline  " + run.train.text() + "\n";
+                       "\n  pipeline  " + pipeline.text() + "\n";
     ordered_json drawn = ordered_json::array();
     for (const DrawNote& note : notes) {
       text += "  " + note.text() + "\n";
@@ -170,7 +202,7 @@ class AugmentShowCommand : public Command {
     if (!flags_.out.empty()) write_file_atomic(flags_.out, encode_png(seen));
     session.print(text);
     session.document({{"name", run.data.source->name(id)}, {"epoch", flags_.epoch}, {"index", flags_.index},
-                      {"pipeline", run.train.text()}, {"drawn", drawn}, {"height", seen.h()}, {"width", seen.w()},
+                      {"pipeline", pipeline.text()}, {"drawn", drawn}, {"height", seen.h()}, {"width", seen.w()},
                       {"sha256", digest}});
     return kDone;
   }

@@ -7,6 +7,7 @@
 #include <ballast/augment/presets.h>
 #include <ballast/base/check.h>
 #include <ballast/base/sha256.h>
+#include <ballast/data/box_set.h>
 #include <ballast/data/data_set.h>
 #include <ballast/data/read_file.h>
 #include <ballast/image/decode.h>
@@ -49,6 +50,7 @@ void describe(Visitor& visit, PreviewFlags& o) {
 struct Shown {
   std::string name;
   Image image;
+  Boxes boxes = {};
 };
 
 bool is_picture(const fs::path& path) {
@@ -74,12 +76,14 @@ class AugmentPreviewCommand : public Command {
         .summary = "a contact sheet of what a pipeline does to your pictures",
         .operands = "DATA",
         .about = "A row for each picture: the original, then draws, each with the parameters that it drew. DATA is a folder "
-                 "with pictures anywhere below it, one picture, or other data that train takes. A .png shows the sheet; a "
+                 "with pictures anywhere below it, one picture, or other data that train takes; of VOC, COCO and YOLO data the boxes "
+                 "are drawn too, as they follow the pixels. A .png shows the sheet; a "
                  ".html has in addition a histogram of every parameter over 1,000 draws and the share of time that steps "
                  "are skipped. Erased parts have the colour that they have for the model, the mean.",
         .examples =
             {
                 {"the preset standard", "ballast augment preview photos/"},
+                {"with the boxes of a COCO file", "ballast augment preview coco/instances.json --pipeline \"rotate(10) | iou_crop\""},
                 {"a pipeline of your own", "ballast augment preview photos/ --pipeline \"rrc(128) | rotate(15) | hue(0.1)\" --out sheet.png"},
             },
     };
@@ -106,18 +110,26 @@ class AugmentPreviewCommand : public Command {
     ordered_json drawn = ordered_json::array();
     for (size_t i = 0; i < pictures.size(); ++i) {
       auto& row = rows.emplace_back();
-      row.push_back({copy_image(pictures[i].image), {pictures[i].name, size_text(pictures[i].image)}});
+      row.push_back({framed(copy_image(pictures[i].image), pictures[i].boxes),
+                     {pictures[i].name, size_text(pictures[i].image)}});
       for (int64_t d = 0; d < flags_.draws; ++d) {
         std::vector<DrawNote> notes;
         const Key key = Key(flags_.seed).fold_in("augment").fold_in(static_cast<uint64_t>(d)).fold_in(i);
-        SheetCell cell{pipeline.preview(pictures[i].image, key, 3, &notes), {}};
+        Sample sample{.image = copy_image(pictures[i].image), .boxes = pictures[i].boxes, .name = pictures[i].name};
+        pipeline.apply(sample, key, {}, &notes);
+        ordered_json boxes = ordered_json::array();
+        for (size_t b = 0; b < sample.boxes.x1.size(); ++b) {
+          boxes.push_back({sample.boxes.x1[b], sample.boxes.y1[b], sample.boxes.x2[b], sample.boxes.y2[b]});
+        }
+        const std::string hash = pixels_hash(sample.image);
+        SheetCell cell{framed(std::move(sample.image), sample.boxes), {}};
         ordered_json one = ordered_json::array();
         for (const DrawNote& note : notes) {
           cell.lines.push_back(note.text());
           one.push_back({{"step", note.name}, {"values", note.values}});
         }
         drawn.push_back({{"picture", pictures[i].name}, {"draw", d}, {"steps", one}, {"width", cell.image.w()},
-                         {"height", cell.image.h()}, {"sha256", pixels_hash(cell.image)}});
+                         {"height", cell.image.h()}, {"sha256", hash}, {"boxes", boxes}});
         row.push_back(std::move(cell));
       }
     }
@@ -134,6 +146,32 @@ class AugmentPreviewCommand : public Command {
   }
 
  private:
+  Image framed(Image image, const Boxes& boxes) const {
+    draw_boxes(image, boxes, static_cast<int32_t>(flags_.size));
+    return image;
+  }
+
+  /// Pictures with their boxes, evenly spread over those that have some.
+  std::vector<Shown> load_boxes(const Session& session, const std::string& where) const {
+    BoxSet set = open_boxes(where);
+    std::erase_if(set.pictures, [](const AnnotatedPicture& p) { return p.boxes.empty(); });
+    std::vector<Shown> out;
+    for (const size_t i : spread(set.pictures.size(), flags_.n)) {
+      const AnnotatedPicture& p = set.pictures[i];
+      try {
+        Shown shown{fs::path(p.path).filename().string(), decode(read_whole_file(p.path, "augment"), {.channels = 3})};
+        for (const AnnotatedBox& b : p.boxes) {
+          shown.boxes.add(static_cast<float>(b.x1), static_cast<float>(b.y1), static_cast<float>(b.x2),
+                          static_cast<float>(b.y2), b.label);
+        }
+        out.push_back(std::move(shown));
+      } catch (const DataError& e) {
+        session.warn(p.path + ": " + e.what());
+      }
+    }
+    return out;
+  }
+
   static std::string size_text(const Image& image) { return std::to_string(image.w()) + " x " + std::to_string(image.h()); }
 
   static std::string pixels_hash(const Image& image) {
@@ -145,6 +183,7 @@ class AugmentPreviewCommand : public Command {
   }
 
   std::vector<Shown> load(const Session& session, const std::string& where) {
+    if (!looks_like_boxes(where).empty()) return load_boxes(session, where);
     std::vector<Shown> out;
     std::vector<fs::path> files;
     std::error_code error;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <cstring>
 
 #include <ballast/image/resize.h>
@@ -93,6 +94,24 @@ Image contact_sheet(const std::vector<std::vector<SheetCell>>& rows, int32_t sid
     top += heights[r];
   }
   return out;
+}
+
+void draw_boxes(Image& image, const Boxes& boxes, int32_t side) {
+  constexpr uint8_t kColors[8][3] = {{255, 64, 64}, {64, 160, 255}, {64, 220, 64}, {255, 200, 0},
+                                     {220, 80, 255}, {0, 220, 220}, {255, 140, 0}, {255, 255, 255}};
+  const int32_t line = std::max(1, (std::max(image.h(), image.w()) + side - 1) / side);
+  for (int64_t i = 0; i < boxes.size(); ++i) {
+    const auto k = static_cast<size_t>(i);
+    const auto at = [](float v, int32_t n) { return std::clamp(static_cast<int32_t>(std::lround(v)), 0, n); };
+    const int32_t x0 = at(boxes.x1[k], image.w()), x1 = at(boxes.x2[k], image.w());
+    const int32_t y0 = at(boxes.y1[k], image.h()), y1 = at(boxes.y2[k], image.h());
+    for (int32_t y = y0; y < y1; ++y) {
+      for (int32_t x = x0; x < x1; ++x) {
+        if (x >= x0 + line && x < x1 - line && y >= y0 + line && y < y1 - line) continue;
+        std::copy_n(kColors[static_cast<size_t>(boxes.label[k]) % 8], 3, image.row_u8(y) + 3 * x);
+      }
+    }
+  }
 }
 
 }  // namespace ballast::cli

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include <ballast/image/image.h>
+#include <ballast/image/sample.h>
 
 namespace ballast::cli {
 
@@ -20,5 +21,8 @@ Image contact_sheet(const std::vector<std::vector<SheetCell>>& rows, int32_t sid
 
 /// `image` in a square of `side`: whole multiples where it is smaller, so that its pixels can be seen.
 Image fitted(ImageView image, int32_t side);
+
+/// Frames of boxes, a colour for each class, as wide as can be seen where the picture is shown in a square of `side`. Three channels.
+void draw_boxes(Image& image, const Boxes& boxes, int32_t side);
 
 }  // namespace ballast::cli

@@ -59,11 +59,12 @@ struct Loader::State {
   State(RoleView view, Pipeline steps, LoaderOptions opts)
       : role(std::move(view)),
         pipeline(std::move(steps)),
+        plain(pipeline.plain()),
         options(opts),
         order(EpochOrder::sequential()) {}
 
   const RoleView role;
-  const Pipeline pipeline;
+  const Pipeline pipeline, plain;
   LoaderOptions options;
   int64_t samples = 0, batches = 0;
   int64_t ring = 1;
@@ -71,6 +72,7 @@ struct Loader::State {
 
   // Of the epoch; written while no worker is active.
   int64_t epoch = 0;
+  bool late() const { return options.plain_from >= 0 && epoch >= options.plain_from; }
   EpochOrder order;
   Key epoch_key;
 
@@ -176,10 +178,11 @@ void Loader::State::prepare(int64_t batch) {
 void Loader::State::render(uint64_t id, Key key, BatchSlot& batch, int64_t row,
                            Worker& worker) const {
   const Stored stored = role.source->read(static_cast<int64_t>(id), worker.buffer);
+  const Pipeline& steps = late() ? plain : pipeline;
   if (stored.encoded()) {
-    pipeline.run_encoded(stored.file, key, batch, row, worker.scratch);
+    steps.run_encoded(stored.file, key, batch, row, worker.scratch);
   } else {
-    pipeline.run_image(stored.pixels, key, batch, row, worker.scratch);
+    steps.run_image(stored.pixels, key, batch, row, worker.scratch);
   }
 }
 
@@ -270,7 +273,7 @@ void Loader::State::mix(int64_t batch) {
   Slot& slot = slot_of(batch);
   slot.batch.mixed = false;
   const MixOptions& m = options.mix;
-  if (!m.on() || slot.error || (m.off_epoch >= 0 && epoch >= m.off_epoch)) {
+  if (!m.on() || late() || slot.error || (m.off_epoch >= 0 && epoch >= m.off_epoch)) {
     return;
   }
   const Key key = Key(options.seed).fold_in("mix").fold_in(static_cast<uint64_t>(epoch))

@@ -45,6 +45,8 @@ struct LoaderOptions {
   double max_bad = 0.01;
   /// mixup and cutmix, once a batch is complete; off by default.
   MixOptions mix = {};
+  /// From this epoch on (counted from 0) pictures get Pipeline::plain (crop and flip) and nothing is mixed; -1: never.
+  int64_t plain_from = -1;
   /// Leave out a last batch of one picture, which batch statistics cannot use. Off in evaluation.
   bool drop_single = true;
 

@@ -115,6 +115,22 @@ TEST_F(LoaderTest, StrongAugmentationAndMixingAreEqualForAnyWorkersPrefetchAndSt
   }
 }
 
+TEST_F(LoaderTest, TheLastEpochsGetCropAndFlipOnly) {
+  const DataSet data = open();
+  const Pipeline strong = Pipeline::parse("rrc(16) | hflip | rotate(20) | jitter(0.4, 0.4) | erase(1)");
+  EXPECT_EQ(strong.plain().text(), "random_resized_crop(16) | horizontal_flip");
+  const MixOptions mix = {.mixup_alpha = 0.4};
+  Loader both(data.role(Role::train), strong, {.batch_size = 7, .seed = 5, .mix = mix, .plain_from = 2, .workers = 2});
+  Loader all(data.role(Role::train), strong, {.batch_size = 7, .seed = 5, .mix = mix, .workers = 0});
+  Loader plain(data.role(Role::train), strong.plain(), {.batch_size = 7, .seed = 5, .workers = 0});
+  for (int64_t epoch = 0; epoch < 4; ++epoch) {
+    Loader& same = epoch < 2 ? all : plain;
+    both.start_epoch(epoch);
+    same.start_epoch(epoch);
+    EXPECT_EQ(digest(both), digest(same)) << epoch;
+  }
+}
+
 TEST_F(LoaderTest, ASlowConsumerSeesTheSame) {
   const DataSet data = open();
   Loader reference(data.role(Role::train), pipeline(), {.batch_size = 4, .workers = 0});

@@ -96,6 +96,22 @@ Matrix product(std::span<const WarpStep> steps) {
   return g;
 }
 
+double fold_point(double x, int32_t n, Border border) {
+  if (x >= 0 && x < n) return x;
+  if (border == Border::edge) return x < 0 ? 0.5 : n - 0.5;
+  // NaN and infinity have no place on the canvas.
+  if (!std::isfinite(x) || std::abs(x) > 1e15) return 0.5;
+  const double base = std::floor(x);
+  const auto whole = static_cast<int64_t>(base);
+  const int32_t i = fold_index(whole, n, border);
+  // Mirrored copies run backwards.
+  const int64_t period = border == Border::reflect ? 2 * (int64_t{n} - 1) : 2 * int64_t{n};
+  const int64_t m = period == 0 ? 0 : ((whole % period) + period) % period;
+  const bool backwards = border != Border::wrap && m >= n;
+  const double t = x - base;
+  return i + (backwards ? 1 - t : t);
+}
+
 double stretch(const Matrix& m, int32_t h, int32_t w) {
   const auto at = [&](double x, double y) {
     const double d = m[6] * x + m[7] * y + m[8];
@@ -117,23 +133,6 @@ double stretch(const Matrix& m, int32_t h, int32_t w) {
 }  // namespace detail
 
 namespace {
-
-/// A coordinate outside [0, n) folded back, continuous across pixel edges.
-double fold_point(double x, int32_t n, Border border) {
-  if (x >= 0 && x < n) return x;
-  if (border == Border::edge) return x < 0 ? 0.5 : n - 0.5;
-  // NaN and infinity have no place on the canvas.
-  if (!std::isfinite(x) || std::abs(x) > 1e15) return 0.5;
-  const double base = std::floor(x);
-  const auto whole = static_cast<int64_t>(base);
-  const int32_t i = detail::fold_index(whole, n, border);
-  // Mirrored copies run backwards.
-  const int64_t period = border == Border::reflect ? 2 * (int64_t{n} - 1) : 2 * int64_t{n};
-  const int64_t m = period == 0 ? 0 : ((whole % period) + period) % period;
-  const bool backwards = border != Border::wrap && m >= n;
-  const double t = x - base;
-  return i + (backwards ? 1 - t : t);
-}
 
 double cubic(double x) {
   x = std::abs(x);
@@ -369,8 +368,8 @@ void warp(ImageView source, int32_t top, int32_t left, std::span<const WarpStep>
       const WarpStep& step = steps[k];
       if (x >= 0 && x < step.in_w && y >= 0 && y < step.in_h) continue;
       if (step.border == Border::constant) return &step.fill;
-      x = fold_point(x, step.in_w, step.border);
-      y = fold_point(y, step.in_h, step.border);
+      x = detail::fold_point(x, step.in_w, step.border);
+      y = detail::fold_point(y, step.in_h, step.border);
     }
     sx = x;
     sy = y;

@@ -89,6 +89,8 @@ WarpSource warp_source(std::span<const WarpStep> steps);
 namespace detail {
 /// Index in [0, n) that position i takes, or -1 for the fill colour.
 int32_t fold_index(int64_t i, int64_t n, Border border);
+/// A coordinate outside of [0, n) folded back, continuous across pixel edges; not for constant.
+double fold_point(double x, int32_t n, Border border);
 /// The product of all steps.
 Matrix product(std::span<const WarpStep> steps);
 /// Largest singular value of the map's derivative, at the centre and, for perspectives, at the corners.

@@ -3,6 +3,7 @@
 #include <charconv>
 #include <cmath>
 
+#include <ballast/augment/pipeline.h>
 #include <ballast/base/act.h>
 #include <ballast/data/bag.h>
 #include <ballast/drop/catalog.h>
@@ -105,6 +106,15 @@ std::string check_milestone(const std::string& text) {
   } catch (const std::invalid_argument&) {
   }
   return "must be a number of epochs, or with st or %, got \"" + text + "\"";
+}
+
+std::string check_pipeline(const std::string& text) {
+  try {
+    Pipeline::parse(text);
+    return "";
+  } catch (const std::invalid_argument& e) {
+    return std::string("is no pipeline: ") + e.what();
+  }
 }
 
 }  // namespace
@@ -218,11 +228,16 @@ void describe(Visitor& visit, AugmentSection& o) {
   visit("preset", o.preset, {.help = "augmentation of the training pictures", .flags = "--augment",
                              .choices = "none light standard strong"});
   visit("train", o.train, {.help = "training pipeline in place of the preset's: \"random_crop(32,4) | horizontal_flip\"",
-                           .flags = "--augment-train", .value_name = "PIPELINE"});
+                           .flags = "--augment-train", .value_name = "PIPELINE", .check = check_pipeline});
   visit("eval", o.eval, {.help = "pipeline for evaluation: \"resize(256) | center_crop(224)\"",
-                         .flags = "--augment-eval", .value_name = "PIPELINE"});
+                         .flags = "--augment-eval", .value_name = "PIPELINE", .check = check_pipeline});
   visit("normalize", o.normalize, {.help = "mean and standard deviation that pictures are normalized by",
                                    .flags = "--normalize", .choices = "dataset imagenet none"});
+  visit("semantics", o.semantics, {.help = "fused: all geometry between two other steps is one resampling; sequential: each step "
+                                           "makes a picture, as other libraries do",
+                                   .flags = "--augment-semantics", .choices = "fused sequential"});
+  visit("off_last", o.off_last, {.help = "the last epochs get crop and flip only, and nothing is mixed",
+                                 .flags = "--augment-off-last", .range = at_least(0), .value_name = "EPOCHS"});
   visit("mix.mixup_alpha", o.mixup_alpha, {.help = "mixup: blend pictures in pairs, lambda from Beta(A, A); 0: off",
                                            .flags = "--mixup", .range = between(0, 1000), .value_name = "A"});
   visit("mix.cutmix_alpha", o.cutmix_alpha, {.help = "cutmix: paste a box of another picture, lambda from Beta(A, A); 0: off",
@@ -234,6 +249,8 @@ void describe(Visitor& visit, AugmentSection& o) {
   visit("mix.switch_prob", o.mix_switch_prob, {.help = "probability of cutmix where mixup is on too",
                                                .flags = "--mixup-switch-prob", .range = between(0, 1)});
   visit("mix.mode", o.mix_mode, {.help = "who shares lambda and box", .flags = "--mixup-mode", .choices = "batch pair elem"});
+  visit("mix.off_last", o.mix_off_last, {.help = "mix nothing in the last epochs", .flags = "--mixup-off-last",
+                                         .range = at_least(0), .value_name = "EPOCHS"});
   visit("mix.off_epoch", o.mix_off_epoch, {.help = "mix nothing from this epoch on; 0: never off",
                                            .flags = "--mixup-off-epoch", .range = at_least(0), .value_name = "E"});
 }

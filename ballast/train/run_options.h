@@ -70,6 +70,9 @@ struct AugmentSection {
   std::vector<double> cutmix_minmax;       ///< empty: cutmix_alpha counts
   double mix_prob = 1, mix_switch_prob = 0.5;
   std::string mix_mode = "batch";
+  std::string semantics = "fused";         ///< fused, sequential
+  int64_t off_last = 0;                    ///< the last epochs with crop and flip only, nothing mixed
+  int64_t mix_off_last = 0;                ///< the last epochs in which nothing is mixed
   int64_t mix_off_epoch = 0;               ///< from this epoch on nothing is mixed; 0: never off
 };
 

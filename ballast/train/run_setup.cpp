@@ -102,12 +102,18 @@ void resolve_pipelines(RunSetup& setup, const Defaults& d) {
   setup.train = Pipeline::parse(*o.augment.train);
   setup.eval = Pipeline::parse(*o.augment.eval);
   setup.train.set_normalize(normalize);
+  setup.train.set_semantics(o.augment.semantics == "sequential" ? Semantics::sequential : Semantics::fused);
   setup.eval.set_normalize(normalize);
   const auto size = setup.eval.output_size();
   const auto train_size = setup.train.output_size();
   check(!size || !train_size || size == train_size, "augment", "train and eval must give pictures of one size, got ",
         train_size ? train_size->first : 0, "x", train_size ? train_size->second : 0, " and ", size ? size->first : 0, "x",
         size ? size->second : 0);
+  if (o.augment.off_last > 0 && train_size) {
+    const auto late = setup.train.plain().output_size();
+    check(late == train_size, "augment", "off_last needs a crop, resize or pad of fixed size at the end of augment.train, got ",
+          setup.train.text());
+  }
   const auto known = size ? size : train_size;
   setup.model.height = known ? known->first : d.height;
   setup.model.width = known ? known->second : d.width;
@@ -239,6 +245,11 @@ std::unique_ptr<Loader> training_loader(const RunSetup& setup, Layout layout) {
   l.layout = layout;
   l.on_bad = parse_on_bad(o.data.on_bad);
   l.mix = mix_options(o.augment);
+  if (const int64_t last = o.augment.mix_off_last; last > 0) {
+    const int64_t from = std::max<int64_t>(0, setup.epochs - last);
+    l.mix.off_epoch = l.mix.off_epoch < 0 ? from : std::min(l.mix.off_epoch, from);
+  }
+  if (o.augment.off_last > 0) l.plain_from = std::max<int64_t>(0, setup.epochs - o.augment.off_last);
   l.workers = static_cast<int>(o.run.workers.value_or(-1));
   return std::make_unique<Loader>(setup.data.role(Role::train), setup.train, l);
 }

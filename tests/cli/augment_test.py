@@ -101,6 +101,41 @@ class Augment(Case):
         again = self.run_in("augment", "explain", first["pipeline"], "--json").json()
         self.assertEqual(again["pipeline"], first["pipeline"])
 
+    def test_toml_tables_are_the_same_pipeline(self):
+        text = ("rrc(24, scale=10%..1) | one_of(rot(15), hflip | invert(1); weights=[1, 2]) | rand-m9-inc1 | some_of(1, invert(1), vflip) | "
+                "pad(2, fill=mean, padding_mode=reflect) | normalize(imagenet) | erase(0.25, count=[1, 2])")
+        tables = self.run_in("augment", "explain", text, "--as", "toml")
+        self.assertEqual(tables.code, 0, tables.err)
+        (self.dir / "a.toml").write_text(tables.out)
+        back = self.run_in("augment", "explain", "a.toml", "--json").json()
+        self.assertEqual(back["pipeline"], self.run_in("augment", "explain", text, "--json").json()["pipeline"])
+        self.assertEqual(self.run_in("augment", "explain", "a.toml", "--as", "toml").out, tables.out)
+        (self.dir / "b.toml").write_text('[[augment.train]]\nop = "hflip"\n\n[[augment.train]]\nop = "jiter"\n')
+        self.refused(self.run_in("augment", "explain", "b.toml"), 2, 'b.toml:4:1', 'did you mean "jitter"?')
+
+    def test_explain_says_what_is_one_pass(self):
+        one = self.run_in("augment", "explain", "rotate(5..5) | resize(200) | hflip(1)", "--json").json()["passes"]
+        self.assertEqual(one, "one warp of 3 steps to 266 x 200")
+        steps = self.run_in("augment", "explain", "rotate(5..5) | resize(200) | hflip(1)", "--semantics", "sequential", "--json").json()
+        self.assertEqual(steps["passes"].count("then"), 2)
+
+    def test_boxes_follow_in_the_preview(self):
+        (self.dir / "set").mkdir()
+        (self.dir / "set" / "0.png").write_bytes(
+            png(40, 32, lambda x, y: (250, 0, 0) if 4 <= x < 14 and 6 <= y < 26 else (0, 0, 30)))
+        (self.dir / "set" / "a.json").write_text(json.dumps({
+            "images": [{"id": 1, "file_name": "0.png", "width": 40, "height": 32}],
+            "annotations": [{"id": 1, "image_id": 1, "category_id": 3, "bbox": [4, 6, 10, 20]}],
+            "categories": [{"id": 3, "name": "bar"}]}))
+        result = self.run_in("augment", "preview", "set/a.json", "--pipeline", "hflip(1) | resize([64, 80])", "--draws", "1",
+                             "--out", "boxes.png", "--json")
+        self.assertEqual(result.code, 0, result.err)
+        self.assertEqual(result.json()["drawn"][0]["boxes"], [[52, 12, 72, 52]])
+        cropped = self.run_in("augment", "preview", "set/a.json", "--pipeline", "iou_crop(options=[0.1], scale=[0.3, 0.6])", "--draws", "8",
+                              "--out", "boxes.html", "--json").json()["drawn"]
+        self.assertTrue(all(len(draw["boxes"]) == 1 for draw in cropped))
+        self.assertTrue(all(draw["width"] < 40 for draw in cropped))
+
     def test_list_and_bench(self):
         self.assertIn("degrees", self.run_in("augment", "list", "rotate").out)
         self.refused(self.run_in("augment", "list", "rotat"), 2, 'did you mean "rotate"?')

@@ -109,6 +109,24 @@ def main():
         yield ("rms_norm_2d", ops.rms_norm_2d, lambda x, r, w, b: (x, w, 1e-5, act),
                lambda x, r, w, b: phi(norm_2d(lambda t: rms(t, w))(x)))
 
+    # Augmentation: uint8 in, normalized float out, each picture by its key, in either layout.
+    pictures = torch.arange(4 * 3 * 20 * 24, dtype=torch.int64).mul(7919).remainder(256).to(torch.uint8).view(4, 3, 20, 24)
+    crop = ops.augment(pictures, "center_crop(16)", seed=0, mean=[0.5], std=[0.25])
+    check.close("augment: center_crop and normalize", crop, (pictures[:, :, 2:18, 4:20].float() / 255 - 0.5) / 0.25, 1e-5)
+    recipe = "random_crop(16) | horizontal_flip | color_jitter(0.4, 0.4, 0.4)"
+    batch = ops.augment(pictures, recipe, seed=1, epoch=2, ids=[5, 6, 7, 8])
+    check.true("augment: a picture depends on its id only",
+               torch.equal(batch[2:3], ops.augment(pictures[2:3], recipe, seed=1, epoch=2, ids=[7])))
+    check.true("augment: another epoch, other pixels", not torch.equal(batch, ops.augment(pictures, recipe, seed=1, epoch=3, ids=[5, 6, 7, 8])))
+    last = pictures.contiguous(memory_format=torch.channels_last)
+    check.true("augment: channels_last", torch.equal(batch, ops.augment(last, recipe, seed=1, epoch=2, ids=[5, 6, 7, 8])))
+    check.true("augment: meta", ops.augment(pictures.to("meta"), recipe, seed=0).shape == (4, 3, 16, 16))
+    try:
+        ops.augment(pictures, "rotaet(5)", seed=0)
+        check.true("augment: a mistake is an error", False)
+    except Exception as e:
+        check.true("augment: a mistake is an error with its column", 'column 1: "rotaet" is not an operation' in str(e), str(e)[:300])
+
     def first(result):
         return result if isinstance(result, torch.Tensor) else result[0]
 
