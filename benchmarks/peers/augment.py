@@ -1,0 +1,99 @@
+"""How long other libraries take for one operation on a 224 x 224 picture in memory, on one thread. benchmarks/run talks to it: each line
+on stdin asks for one round, each line on stdout answers with microseconds of CPU time per call, from 8-bit pixels to 8-bit pixels.
+
+    augment.py OPERATION PEER
+
+PEER    opencv, albumentations, pillow, torchvision (on tensors), timm, numpy
+"""
+import sys
+import time
+
+import numpy as np
+
+operation, peer = sys.argv[1:]
+y, x = np.mgrid[0:224, 0:224]
+image = (128 + 60 * ((np.stack([x, x + 20, y], -1) // 40 + (y[..., None] // 30)) % 3 - 1) +
+         np.random.default_rng(1).integers(0, 40, (224, 224, 3))).clip(0, 255).astype(np.uint8)
+
+
+def opencv():
+    import cv2
+    cv2.setNumThreads(1)
+    turn = cv2.getRotationMatrix2D((112, 112), 12.5, 1)
+    corners = np.float32([[0, 0], [224, 0], [224, 224], [0, 224]])
+    tilt = cv2.getPerspectiveTransform(corners, corners + np.float32([[20, 9], [-15, 12], [-8, -20], [11, -6]]))
+    contrast = np.clip(np.arange(256) * 1.3 + (1 - 1.3) * image.mean(), 0, 255).astype(np.uint8)
+    return {
+        "rotate": lambda: cv2.warpAffine(image, turn, (224, 224), flags=cv2.INTER_LINEAR),
+        "perspective": lambda: cv2.warpPerspective(image, tilt, (224, 224), flags=cv2.INTER_LINEAR),
+        "equalize": lambda: cv2.merge([cv2.equalizeHist(c) for c in cv2.split(image)]),
+        "gaussian_blur": lambda: cv2.GaussianBlur(image, (5, 5), 1.0),
+        "brightness": lambda: cv2.convertScaleAbs(image, alpha=1.3),
+        "contrast": lambda: (cv2.mean(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)), cv2.LUT(image, contrast)),
+    }
+
+
+def albumentations():
+    import albumentations as A
+    make = {
+        "color_jitter": lambda: A.ColorJitter((0.6, 1.4), (0.6, 1.4), (0.6, 1.4), (-0.1, 0.1), p=1),
+        "gaussian_noise": lambda: A.GaussNoise(p=1),
+        "saturation": lambda: A.ColorJitter((1, 1), (1, 1), (1.3, 1.3), (0, 0), p=1),
+        "hue": lambda: A.ColorJitter((1, 1), (1, 1), (1, 1), (0.1, 0.1), p=1),
+    }
+    made = {name: f() for name, f in make.items() if name == operation}
+    return {name: (lambda f=f: f(image=image)) for name, f in made.items()}
+
+
+def pillow():
+    from PIL import Image, ImageFilter, ImageOps
+    pil = Image.fromarray(image)
+    return {
+        "rotate": lambda: pil.rotate(12.5, Image.Resampling.BILINEAR),
+        "equalize": lambda: ImageOps.equalize(pil),
+        "autocontrast": lambda: ImageOps.autocontrast(pil),
+        "posterize": lambda: ImageOps.posterize(pil, 4),
+        "gaussian_blur": lambda: pil.filter(ImageFilter.GaussianBlur(1)),
+    }
+
+
+def torchvision():
+    import torchvision_cpu  # noqa: F401
+    import torch
+    from torchvision.transforms import v2
+    torch.set_num_threads(1)
+    tensor = torch.from_numpy(image).permute(2, 0, 1).contiguous()
+    f = {
+        "color_jitter": v2.ColorJitter(0.4, 0.4, 0.4, 0.1), "rand_augment": v2.RandAugment(2, 9, interpolation=v2.InterpolationMode.BILINEAR),
+        "hue": v2.ColorJitter(hue=(0.1, 0.1)), "saturation": v2.ColorJitter(saturation=(1.3, 1.3)),
+    }
+    return {name: (lambda g=g: g(tensor)) for name, g in f.items()}
+
+
+def timm():
+    import torchvision_cpu  # noqa: F401
+    from PIL import Image
+    from timm.data.auto_augment import rand_augment_transform
+    pil = Image.fromarray(image)
+    policy = rand_augment_transform("rand-m9-mstd0.5-inc1", {"translate_const": 100, "img_mean": (124, 116, 104)})
+    return {"timm_rand_augment": lambda: policy(pil)}
+
+
+def numpy():
+    draw = np.random.default_rng(0)
+    return {"gaussian_noise": lambda: np.clip(np.rint(image + 25.5 * draw.standard_normal(image.shape, np.float32)), 0, 255).astype(np.uint8)}
+
+
+try:
+    call = {f.__name__: f for f in (opencv, albumentations, pillow, torchvision, timm, numpy)}[peer]()[operation]
+    call()
+except (ImportError, KeyError, RuntimeError) as e:
+    print("missing:", str(e).split("\n")[0], flush=True)
+    sys.exit(1)
+print("ready", flush=True)
+for _ in sys.stdin:
+    begin, n = time.process_time(), 0
+    while time.process_time() - begin < 0.02:
+        call()
+        n += 1
+    print(1e6 * (time.process_time() - begin) / n, flush=True)
