@@ -243,20 +243,30 @@ class AugmentPreviewCommand : public Command {
       h.close();
     }
     h.close().close().close();
-    histograms(h, pipeline, pictures.front().image);
+    histograms(h, pipeline, pictures.front());
     return framed_page({.kind = "ballast augment preview", .tab = "augmentation", .title = "What the pipeline does",
                         .lead = pipeline.text(), .entries = {{"sheet", "Pictures"}, {"drawn", "What was drawn"}}}, h);
   }
 
   /// Histograms of every value of every step over many draws for a picture of this size.
-  void histograms(Html& h, const Pipeline& pipeline, const Image& image) const {
-    constexpr uint64_t kDraws = 1000;
+  void histograms(Html& h, const Pipeline& pipeline, const Shown& picture) const {
+    const Image& image = picture.image;
+    const bool boxes = picture.boxes.size() > 0;
+    // What is drawn may depend on the boxes on their way, which go with the pixels.
+    const uint64_t draws = boxes ? 200 : 1000;
+    const auto draw = [&](Key key) {
+      if (!boxes) return pipeline.draw(image.h(), image.w(), key);
+      Sample sample{.image = copy_image(image), .boxes = picture.boxes};
+      std::vector<DrawNote> notes;
+      pipeline.apply(sample, key, {}, &notes);
+      return notes;
+    };
     constexpr size_t kBins = 20;
     std::map<std::string, std::vector<std::vector<double>>> values;
     std::map<std::string, uint64_t> counts;
-    for (uint64_t i = 0; i < kDraws; ++i) {
+    for (uint64_t i = 0; i < draws; ++i) {
       std::map<std::string, bool> seen;
-      for (const DrawNote& note : pipeline.draw(image.h(), image.w(), Key(flags_.seed).fold_in("histogram").fold_in(i))) {
+      for (const DrawNote& note : draw(Key(flags_.seed).fold_in("histogram").fold_in(i))) {
         auto& lists = values[note.name];
         lists.resize(std::max(lists.size(), note.values.size()));
         for (size_t k = 0; k < note.values.size(); ++k) lists[k].push_back(note.values[k]);
@@ -265,10 +275,10 @@ class AugmentPreviewCommand : public Command {
       }
     }
     h.open("section", {{"id", "drawn"}}).element("h2", "What was drawn");
-    h.element("p", "1,000 draws for a picture of " + size_text(image) + ".");
+    h.element("p", format_count(static_cast<int64_t>(draws)) + " draws for a picture of " + size_text(image) + ".");
     std::vector<BarRow> shares;
     for (const auto& [name, count] : counts) {
-      const double share = static_cast<double>(count) / kDraws;
+      const double share = static_cast<double>(count) / static_cast<double>(draws);
       shares.push_back({name, share, format_fixed(100 * share, 1) + " %"});
     }
     h.add(bar_chart("How often a step was applied", shares, 1));
