@@ -111,7 +111,7 @@ BoxSet read_coco(const fs::path& file, const std::string& images) {
   for (const JsonValue& picture : doc.at("images").elements()) {
     const std::string name = picture.at("file_name").string();
     if (root.empty()) {
-      const fs::path beside = file.parent_path();
+      const fs::path beside = file.has_parent_path() ? file.parent_path() : fs::path(".");
       for (const fs::path& folder : {beside, beside / "images", beside.parent_path() / "images", beside.parent_path()}) {
         if (root.empty() && fs::exists(folder / name)) {
           root = folder;

@@ -173,6 +173,18 @@ class Train(WithRun):
             files.append((self.dir / f"run{n}" / "model" / "model.safetensors").read_bytes())
         self.assertEqual(files[0], files[1])
 
+    def test_the_last_epochs_get_crop_and_flip_only(self):
+        (self.dir / "a.toml").write_text('[augment]\noff_last = 1\n[[augment.train]]\nop = "random_crop"\nsize = 16\npadding = 2\n'
+                                         '[[augment.train]]\nop = "hue"\nfactor = [0.1, 0.2]\n')
+        words = ["train", "--data", self.home / "photos", *QUICK, "--config", "a.toml", "--out", "late"]
+        result = self.run_in(*words)
+        self.assertEqual(result.code, 0, result.err)
+        steps = [[row["step"] for row in self.run_in("augment", "show", "--run", "late", "--epoch", epoch, "--index", "3", "--json").json()["drawn"]]
+                 for epoch in ("0", "1")]
+        self.assertEqual(steps, [["crop", "hue"], ["crop"]])
+        self.refused(self.run_in("train", "--data", self.home / "photos", *QUICK, "--augment-train", "random_crop(16) | jiter(1)"), 2,
+                     'did you mean "jitter"?')
+
     def test_same_weights_from_every_form_of_the_data(self):
         photos = make_photos(self.dir / "photos", count=60)
         (photos / "dog/001.png").write_bytes(b"no picture")
