@@ -143,22 +143,28 @@ void blur_field(std::vector<float>& field, int32_t h, int32_t w, double sigma) {
   for (int32_t k = -half; k <= half; ++k) {
     weights[static_cast<size_t>(k + half)] = static_cast<float>(det_exp(-k * k / (2 * sigma * sigma)) / sum);
   }
-  const auto pass = [&](const std::vector<float>& in, std::vector<float>& out, int32_t lines, int32_t n, int32_t step,
-                        int32_t pitch) {
-    for (int32_t l = 0; l < lines; ++l) {
-      for (int32_t i = 0; i < n; ++i) {
-        float v = 0;
-        for (int32_t k = -half; k <= half; ++k) {
-          const int32_t at = fold_index(int64_t{i} + k, n, Border::reflect);
-          v += weights[static_cast<size_t>(k + half)] *
-               in[static_cast<size_t>(l) * static_cast<size_t>(pitch) + static_cast<size_t>(at) * static_cast<size_t>(step)];
-        }
-        out[static_cast<size_t>(l) * static_cast<size_t>(pitch) + static_cast<size_t>(i) * static_cast<size_t>(step)] = v;
-      }
+  // Taps in order for every value: whole rows at a time, so that the loops are vectors.
+  const auto W = static_cast<size_t>(w);
+  std::vector<float> padded(W + 2 * static_cast<size_t>(half));
+  std::fill(other.begin(), other.end(), 0.0F);
+  for (int32_t y = 0; y < h; ++y) {
+    const float* in = field.data() + static_cast<size_t>(y) * W;
+    float* out = other.data() + static_cast<size_t>(y) * W;
+    for (int32_t x = -half; x < w + half; ++x) padded[static_cast<size_t>(x + half)] = in[fold_index(x, w, Border::reflect)];
+    for (size_t k = 0; k < weights.size(); ++k) {
+      const float weight = weights[k], *from = padded.data() + k;
+      for (size_t x = 0; x < W; ++x) out[x] += weight * from[x];
     }
-  };
-  pass(field, other, h, w, 1, w);
-  pass(other, field, w, h, w, 1);
+  }
+  std::fill(field.begin(), field.end(), 0.0F);
+  for (int32_t y = 0; y < h; ++y) {
+    float* out = field.data() + static_cast<size_t>(y) * W;
+    for (int32_t k = -half; k <= half; ++k) {
+      const float weight = weights[static_cast<size_t>(k + half)];
+      const float* from = other.data() + static_cast<size_t>(fold_index(int64_t{y} + k, h, Border::reflect)) * W;
+      for (size_t x = 0; x < W; ++x) out[x] += weight * from[x];
+    }
+  }
 }
 
 void draw_elastic(const Step& s, Key key, Planner& plan) {

@@ -52,11 +52,11 @@ bool Erasure::covers(int32_t px, int32_t py) const {
     u = cx + cos * qx + sin * qy - 0.5;
     v = cy - sin * qx + cos * qy - 0.5;
   }
-  const auto inside = [&](double t, double from) {
-    const double r = std::fmod(std::fmod(t - from, pitch) + pitch, pitch);
-    return r < side;
-  };
-  return inside(u, dx) && inside(v, dy);
+  return in_cell(u, dx) && in_cell(v, dy);
+}
+
+bool Erasure::in_cell(double t, double from) const {
+  return std::fmod(std::fmod(t - from, pitch) + pitch, pitch) < side;
 }
 
 void Plan::clear() {

@@ -76,6 +76,8 @@ struct Erasure {
   size_t behind = 0;
 
   bool covers(int32_t px, int32_t py) const;
+  /// Whether t lies in a cell of the grid that begins at `from`.
+  bool in_cell(double t, double from) const;
 };
 
 /// One geometric operation, kept beside its lowered form: masks, boxes and points follow it.

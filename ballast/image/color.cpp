@@ -89,14 +89,16 @@ class Runner {
     tables_.reset();
   }
 
-  /// Mean gray of the picture behind `steps`; without them also behind the tables.
+  /// Carries out `steps` and returns the mean gray behind them.
   float mean_gray(const ColorStep* steps, size_t count) {
     uint64_t sum = 0;
     const auto w = static_cast<size_t>(image_.w());
     for (int32_t y = 0; y < image_.h(); ++y) {
-      const uint8_t* row = image_.row_u8(y);
+      uint8_t* row = image_.row_u8(y);
       if (image_.c() == 1) {
         for (size_t x = 0; x < w; ++x) sum += row[x];
+      } else if (count > 0) {
+        sum += detail::color_chain_sum(row, row, w, image_.c(), steps, count);
       } else {
         sum += detail::gray_sum(row, w, image_.c(), steps, count);
       }
@@ -127,11 +129,17 @@ class Runner {
         run_chain(steps.data(), n);
         n = 0;
       }
+      // The mean of what the steps so far make: they are carried out on the way.
+      float mean = 0;
+      if (op.kind == Kind::contrast) {
+        mean = mean_gray(steps.data(), n);
+        n = 0;
+      }
       ColorStep& step = steps[n];
       step.kind = static_cast<ColorStep::Kind>(op.kind);
       step.f = static_cast<float>(op.v[0]);
       step.g = static_cast<float>(1.0 - op.v[0]);
-      if (op.kind == Kind::contrast) step.level = mean_gray(steps.data(), n);
+      step.level = mean;
       ++n;
     }
     run_chain(steps.data(), n);
@@ -144,21 +152,39 @@ class Runner {
     }
   }
 
-  /// Counts of channel j, as the tables make them.
-  std::array<uint32_t, 256> histogram(size_t j) {
-    std::array<uint32_t, 256> raw[4] = {}, out = {};
-    const auto c = static_cast<size_t>(image_.c());
+  using Counts = std::array<uint32_t, 256>;
+
+  /// Counts of each channel, as the tables make them.
+  std::array<Counts, 3> histograms() {
+    // Two of each: neighbours are often equal, and a count waits for the one before it.
+    std::array<std::array<Counts, 2>, 3> raw = {};
+    const size_t c = static_cast<size_t>(image_.c()), w = static_cast<size_t>(image_.w());
     for (int32_t y = 0; y < image_.h(); ++y) {
-      const uint8_t* row = image_.row_u8(y) + j;
-      for (size_t x = 0; x < static_cast<size_t>(image_.w()); ++x) ++raw[x % 4][row[x * c]];
+      const uint8_t* p = image_.row_u8(y);
+      if (c == 1) {
+        for (size_t x = 0; x < w; ++x) ++raw[0][x % 2][p[x]];
+        continue;
+      }
+      size_t x = 0;
+      for (; x + 2 <= w; x += 2, p += 2 * c) {
+        for (size_t j = 0; j < 3; ++j) {
+          ++raw[j][0][p[j]];
+          ++raw[j][1][p[c + j]];
+        }
+      }
+      for (size_t j = 0; x < w && j < 3; ++j) ++raw[j][0][p[j]];
     }
-    for (size_t i = 0; i < 256; ++i) out[tables_.t[j][i]] += raw[0][i] + raw[1][i] + raw[2][i] + raw[3][i];
+    std::array<Counts, 3> out = {};
+    for (size_t j = 0; j < static_cast<size_t>(colours()); ++j) {
+      for (size_t i = 0; i < 256; ++i) out[j][tables_.t[j][i]] += raw[j][0][i] + raw[j][1][i];
+    }
     return out;
   }
 
   void autocontrast() {
+    const auto all = histograms();
     for (size_t j = 0; j < static_cast<size_t>(colours()); ++j) {
-      const auto counts = histogram(j);
+      const Counts& counts = all[j];
       int lo = 0, hi = 255;
       while (lo < 255 && counts[static_cast<size_t>(lo)] == 0) ++lo;
       while (hi > 0 && counts[static_cast<size_t>(hi)] == 0) --hi;
@@ -169,8 +195,9 @@ class Runner {
   }
 
   void equalize() {
+    const auto all = histograms();
     for (size_t j = 0; j < static_cast<size_t>(colours()); ++j) {
-      const auto counts = histogram(j);
+      const Counts& counts = all[j];
       uint64_t total = 0, last = 0, present = 0;
       for (uint32_t n : counts) {
         total += n;
@@ -273,7 +300,7 @@ class Runner {
       case Kind::unsharp: return detail::unsharp(image_, v[0], v[1], s_);
       case Kind::downscale: return detail::downscale(image_, v[0], s_);
       case Kind::jpeg: return detail::jpeg_compression(image_, static_cast<int32_t>(v[0]), s_);
-      case Kind::gaussian_noise: return detail::gaussian_noise(image_, v[0], v[1], v[2] != 0, op.key, slot(3));
+      case Kind::gaussian_noise: return detail::gaussian_noise(image_, v[0], v[1], v[2] != 0, op.key, slot(3), s_);
       case Kind::salt_pepper: return detail::salt_pepper(image_, v[0], op.key, slot(1));
       case Kind::pixel_dropout: return detail::pixel_dropout(image_, v[0], op.key, slot(1));
       default: return;

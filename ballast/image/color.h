@@ -61,6 +61,7 @@ struct PixelOp {
 struct PixelScratch {
   Image image, part;
   std::vector<float> floats, weights;
+  std::vector<const float*> rows;
   std::vector<uint8_t> bytes;
   std::vector<uint32_t> counts;
 };
@@ -80,7 +81,7 @@ void unsharp(Image& image, double sigma, double amount, PixelScratch& s);
 void downscale(Image& image, double scale, PixelScratch& s);
 void jpeg_compression(Image& image, int32_t quality, PixelScratch& s);
 void clahe(Image& image, double clip, int32_t tiles, PixelScratch& s);
-void gaussian_noise(Image& image, double mean, double sigma, bool per_channel, Key key, uint32_t slot);
+void gaussian_noise(Image& image, double mean, double sigma, bool per_channel, Key key, uint32_t slot, PixelScratch& s);
 void salt_pepper(Image& image, double amount, Key key, uint32_t slot);
 void pixel_dropout(Image& image, double share, Key key, uint32_t slot);
 

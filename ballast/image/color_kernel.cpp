@@ -3,6 +3,63 @@
 #include <algorithm>
 #include <cmath>
 
+#if defined(__x86_64__)
+#ifndef BALLAST_COLOR_KERNEL_VBMI
+#define BALLAST_COLOR_KERNEL_VBMI
+#include <immintrin.h>
+
+namespace ballast::detail {
+namespace {
+
+// Look-ups of 256 entries in four registers: AVX-512 VBMI, which no target of Highway stands for alone.
+#define BALLAST_VBMI __attribute__((target("avx512f,avx512bw,avx512vl,avx512vbmi")))
+
+bool has_vbmi() {
+  static const bool has = __builtin_cpu_supports("avx512vbmi") != 0;
+  return has;
+}
+
+struct Entries {
+  __m512i a, b, c, d;
+};
+BALLAST_VBMI inline Entries load_entries(const uint8_t* table) {
+  return {_mm512_loadu_si512(table), _mm512_loadu_si512(table + 64), _mm512_loadu_si512(table + 128),
+          _mm512_loadu_si512(table + 192)};
+}
+BALLAST_VBMI inline __m512i look_up(const Entries& e, __m512i x) {
+  return _mm512_mask_blend_epi8(_mm512_movepi8_mask(x), _mm512_permutex2var_epi8(e.a, x, e.b),
+                                _mm512_permutex2var_epi8(e.c, x, e.d));
+}
+BALLAST_VBMI inline __mmask64 first(size_t n) { return n >= 64 ? ~__mmask64{0} : (__mmask64{1} << n) - 1; }
+
+BALLAST_VBMI void table_vbmi(const uint8_t* in, uint8_t* out, size_t n, const uint8_t* table) {
+  const Entries e = load_entries(table);
+  for (size_t i = 0; i < n; i += 64) {
+    const __mmask64 some = first(n - i);
+    _mm512_mask_storeu_epi8(out + i, some, look_up(e, _mm512_maskz_loadu_epi8(some, in + i)));
+  }
+}
+
+BALLAST_VBMI void tables3_vbmi(const uint8_t* in, uint8_t* out, size_t n, const uint8_t* tables) {
+  const Entries r = load_entries(tables), g = load_entries(tables + 256), b = load_entries(tables + 512);
+  // Bytes 0, 3, 6, ... of a vector; 64 = 21 * 3 + 1, so that the next begins one channel later.
+  constexpr __mmask64 kThirds = 0x9249249249249249;
+  const __mmask64 of[3] = {kThirds, kThirds << 2, kThirds << 1};
+  for (size_t i = 0, phase = 0; i < 3 * n; i += 64, phase = (phase + 1) % 3) {
+    const __mmask64 some = first(3 * n - i);
+    const __m512i x = _mm512_maskz_loadu_epi8(some, in + i);
+    // Byte p holds channel (p + phase) % 3.
+    const __m512i rg = _mm512_mask_blend_epi8(of[phase], look_up(g, x), look_up(r, x));
+    _mm512_mask_storeu_epi8(out + i, some, _mm512_mask_blend_epi8(of[(phase + 1) % 3], rg, look_up(b, x)));
+  }
+}
+#undef BALLAST_VBMI
+
+}  // namespace
+}  // namespace ballast::detail
+#endif
+#endif
+
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "ballast/image/color_kernel.cpp"
 #include <hwy/foreach_target.h>
@@ -17,6 +74,11 @@ namespace hn = hwy::HWY_NAMESPACE;
 
 void Chain(const uint8_t* in, uint8_t* out, size_t n, int32_t c, const ColorStep* steps, size_t count) {
   color_chain_reference(in, out, n, c, steps, count);
+}
+uint64_t ChainSum(const uint8_t* in, uint8_t* out, size_t n, int32_t c, const ColorStep* steps, size_t count) {
+  const uint64_t sum = gray_sum_reference(in, n, c, steps, count);
+  color_chain_reference(in, out, n, c, steps, count);
+  return sum;
 }
 uint64_t GraySum(const uint8_t* in, size_t n, int32_t c, const ColorStep* steps, size_t count) {
   return gray_sum_reference(in, n, c, steps, count);
@@ -188,36 +250,45 @@ void RunSteps(Planes& p, size_t n, const ColorStep* steps, size_t count) {
   }
 }
 
-void Chain(const uint8_t* in, uint8_t* out, size_t n, int32_t c, const ColorStep* steps, size_t count) {
+/// Sum of gray of n pixels.
+HWY_INLINE uint64_t SumGray(const Planes& p, size_t n) {
+  const DF df;
+  // Whole numbers up to 255 * 256: sums of floats are exact.
+  auto sum = hn::Zero(df);
+  size_t x = 0;
+  for (; x + hn::Lanes(df) <= n; x += hn::Lanes(df)) {
+    sum = hn::Add(sum, Gray(hn::Load(df, p.v[0] + x), hn::Load(df, p.v[1] + x), hn::Load(df, p.v[2] + x)));
+  }
+  auto total = static_cast<uint64_t>(hn::GetLane(hn::SumOfLanes(df, sum)));
+  for (; x < n; ++x) {
+    total += static_cast<uint64_t>(std::floor(p.v[0][x] * 0.2989F + p.v[1][x] * 0.587F + p.v[2][x] * 0.114F));
+  }
+  return total;
+}
+
+/// The chain from `in` to `out` (null: nowhere), and the sum of gray if asked for.
+template <bool kSum>
+HWY_INLINE uint64_t Run(const uint8_t* in, uint8_t* out, size_t n, int32_t c, const ColorStep* steps, size_t count) {
   Planes p;
+  uint64_t total = 0;
   for (size_t at = 0; at < n; at += kStripe) {
     const size_t m = std::min(kStripe, n - at), bytes = at * static_cast<size_t>(c);
     LoadPlanes(in + bytes, m, c, p);
     RunSteps(p, m, steps, count);
-    StorePlanes(p, in + bytes, out + bytes, m, c);
-  }
-}
-
-uint64_t GraySum(const uint8_t* in, size_t n, int32_t c, const ColorStep* steps, size_t count) {
-  const DF df;
-  Planes p;
-  uint64_t total = 0;
-  for (size_t at = 0; at < n; at += kStripe) {
-    const size_t m = std::min(kStripe, n - at);
-    LoadPlanes(in + at * static_cast<size_t>(c), m, c, p);
-    RunSteps(p, m, steps, count);
-    // Whole numbers up to 255 * 256: sums of floats are exact.
-    auto sum = hn::Zero(df);
-    size_t x = 0;
-    for (; x + hn::Lanes(df) <= m; x += hn::Lanes(df)) {
-      sum = hn::Add(sum, Gray(hn::Load(df, p.v[0] + x), hn::Load(df, p.v[1] + x), hn::Load(df, p.v[2] + x)));
-    }
-    total += static_cast<uint64_t>(hn::GetLane(hn::SumOfLanes(df, sum)));
-    for (; x < m; ++x) {
-      total += static_cast<uint64_t>(std::floor(p.v[0][x] * 0.2989F + p.v[1][x] * 0.587F + p.v[2][x] * 0.114F));
-    }
+    if (kSum) total += SumGray(p, m);
+    if (out != nullptr) StorePlanes(p, in + bytes, out + bytes, m, c);
   }
   return total;
+}
+
+void Chain(const uint8_t* in, uint8_t* out, size_t n, int32_t c, const ColorStep* steps, size_t count) {
+  Run<false>(in, out, n, c, steps, count);
+}
+uint64_t ChainSum(const uint8_t* in, uint8_t* out, size_t n, int32_t c, const ColorStep* steps, size_t count) {
+  return Run<true>(in, out, n, c, steps, count);
+}
+uint64_t GraySum(const uint8_t* in, size_t n, int32_t c, const ColorStep* steps, size_t count) {
+  return Run<true>(in, nullptr, n, c, steps, count);
 }
 
 using DT = hn::ScalableTag<uint8_t>;
@@ -237,6 +308,9 @@ HWY_INLINE hn::Vec<DT> LookUp(hn::Vec<DT> x, const uint8_t* table) {
 }
 
 void Table(const uint8_t* in, uint8_t* out, size_t n, const uint8_t* table) {
+#if HWY_TARGET == HWY_AVX3
+  if (has_vbmi()) return table_vbmi(in, out, n, table);
+#endif
   const DT d;
   const size_t lanes = hn::Lanes(d);
   size_t i = 0;
@@ -245,6 +319,9 @@ void Table(const uint8_t* in, uint8_t* out, size_t n, const uint8_t* table) {
 }
 
 void Tables3(const uint8_t* in, uint8_t* out, size_t n, const uint8_t* tables) {
+#if HWY_TARGET == HWY_AVX3
+  if (has_vbmi()) return tables3_vbmi(in, out, n, tables);
+#endif
   const DT d;
   const size_t lanes = hn::Lanes(d);
   size_t i = 0;
@@ -266,6 +343,7 @@ HWY_AFTER_NAMESPACE();
 namespace ballast::detail {
 
 HWY_EXPORT(Chain);
+HWY_EXPORT(ChainSum);
 HWY_EXPORT(GraySum);
 HWY_EXPORT(Table);
 HWY_EXPORT(Tables3);
@@ -351,6 +429,9 @@ void apply_tables3_reference(const uint8_t* in, uint8_t* out, size_t n, const ui
 
 void color_chain(const uint8_t* in, uint8_t* out, size_t n, int32_t c, const ColorStep* steps, size_t count) {
   HWY_DYNAMIC_DISPATCH(Chain)(in, out, n, c, steps, count);
+}
+uint64_t color_chain_sum(const uint8_t* in, uint8_t* out, size_t n, int32_t c, const ColorStep* steps, size_t count) {
+  return HWY_DYNAMIC_DISPATCH(ChainSum)(in, out, n, c, steps, count);
 }
 uint64_t gray_sum(const uint8_t* in, size_t n, int32_t c, const ColorStep* steps, size_t count) {
   return HWY_DYNAMIC_DISPATCH(GraySum)(in, n, c, steps, count);

@@ -24,6 +24,9 @@ void color_chain(const uint8_t* in, uint8_t* out, size_t n, int32_t c, const Col
 void color_chain_reference(const uint8_t* in, uint8_t* out, size_t n, int32_t c, const ColorStep* steps,
                            size_t count);
 
+/// color_chain that returns the sum of gray over what it writes.
+uint64_t color_chain_sum(const uint8_t* in, uint8_t* out, size_t n, int32_t c, const ColorStep* steps, size_t count);
+
 /// Sum of gray over n pixels behind the chain; c as above.
 uint64_t gray_sum(const uint8_t* in, size_t n, int32_t c, const ColorStep* steps, size_t count);
 uint64_t gray_sum_reference(const uint8_t* in, size_t n, int32_t c, const ColorStep* steps, size_t count);

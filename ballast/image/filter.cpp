@@ -7,6 +7,7 @@
 #include <ballast/image/decode.h>
 #include <ballast/image/encode.h>
 #include <ballast/image/filter_kernel.h>
+#include <ballast/image/noise_kernel.h>
 #include <ballast/image/resize.h>
 
 namespace ballast::detail {
@@ -68,34 +69,32 @@ void gaussian_blur(Image& image, double sigma, int32_t size, PixelScratch& s) {
   for (int32_t k = -half; k <= half; ++k) {
     s.weights[static_cast<size_t>(k + half)] = static_cast<float>(det_exp(-k * k / (2 * sigma * sigma)) / sum);
   }
-  // Columns first: a padded row of bytes becomes a row of floats; then rows.
-  const auto n = static_cast<size_t>(w) * static_cast<size_t>(c);
-  const auto margin = static_cast<size_t>(half) * static_cast<size_t>(c);
-  s.floats.resize(n * static_cast<size_t>(h) + 16);
+  // Columns first: a padded row of bytes becomes a row of floats, of which a ring holds what the rows still need.
+  const auto n = static_cast<size_t>(w) * static_cast<size_t>(c), pixel = static_cast<size_t>(c);
+  const auto margin = static_cast<size_t>(half) * pixel, ring = static_cast<size_t>(size);
+  s.floats.resize(n * ring + 16);
   s.bytes.resize(n + 2 * margin + 64);
+  s.rows.resize(ring);
+  const auto line = [&](int32_t y) { return s.floats.data() + static_cast<size_t>(y) % ring * n; };
+  int32_t made = 0;
   for (int32_t y = 0; y < h; ++y) {
-    const uint8_t* row = image.row_u8(y);
-    std::memcpy(s.bytes.data() + margin, row, n);
-    for (int32_t k = 0; k < half; ++k) {
-      const auto at = static_cast<size_t>(c);
-      std::memcpy(s.bytes.data() + static_cast<size_t>(k) * at, row + static_cast<size_t>(reflect(k - half, w)) * at, at);
-      std::memcpy(s.bytes.data() + margin + n + static_cast<size_t>(k) * at,
-                  row + static_cast<size_t>(reflect(w + k, w)) * at, at);
+    for (; made < std::min(h, y + half + 1); ++made) {
+      const uint8_t* row = image.row_u8(made);
+      std::memcpy(s.bytes.data() + margin, row, n);
+      for (int32_t k = 0; k < half; ++k) {
+        std::memcpy(s.bytes.data() + static_cast<size_t>(k) * pixel, row + static_cast<size_t>(reflect(k - half, w)) * pixel, pixel);
+        std::memcpy(s.bytes.data() + margin + n + static_cast<size_t>(k) * pixel,
+                    row + static_cast<size_t>(reflect(w + k, w)) * pixel, pixel);
+      }
+      blur_columns(s.bytes.data(), n, pixel, s.weights.data(), ring, line(made));
     }
-    blur_columns(s.bytes.data(), n, static_cast<size_t>(c), s.weights.data(), static_cast<size_t>(size),
-                 s.floats.data() + static_cast<size_t>(y) * n);
-  }
-  std::vector<const float*> rows(static_cast<size_t>(size));
-  for (int32_t y = 0; y < h; ++y) {
-    for (int32_t k = 0; k < size; ++k) {
-      rows[static_cast<size_t>(k)] = s.floats.data() + static_cast<size_t>(reflect(y + k - half, h)) * n;
-    }
+    for (int32_t k = 0; k < size; ++k) s.rows[static_cast<size_t>(k)] = line(reflect(y + k - half, h));
     uint8_t* out = image.row_u8(y);
     if (c != 4) {
-      blur_rows(rows.data(), s.weights.data(), static_cast<size_t>(size), n, out);
+      blur_rows(s.rows.data(), s.weights.data(), ring, n, out);
       continue;
     }
-    blur_rows(rows.data(), s.weights.data(), static_cast<size_t>(size), n, s.bytes.data());
+    blur_rows(s.rows.data(), s.weights.data(), ring, n, s.bytes.data());
     for (size_t i = 0; i < n; ++i) {
       if (i % 4 != 3) out[i] = s.bytes[i];
     }
@@ -244,17 +243,29 @@ float field_normal(uint32_t word) {
   return q < 0 ? -z : z;
 }
 
-void gaussian_noise(Image& image, double mean, double sigma, bool per_channel, Key key, uint32_t slot) {
-  FieldWords words(key, slot);
+void gaussian_noise(Image& image, double mean, double sigma, bool per_channel, Key key, uint32_t slot, PixelScratch& s) {
   const auto m = static_cast<float>(mean), deviation = static_cast<float>(sigma);
-  const auto w = static_cast<uint64_t>(image.w()), c = static_cast<uint64_t>(image.c());
-  float z = 0;
-  each_value(image, [&](int32_t y, int32_t x, int32_t j) {
-    const uint64_t pixel = static_cast<uint64_t>(y) * w + static_cast<uint64_t>(x);
-    if (per_channel || j == 0) z = field_normal(words((per_channel ? pixel * c + static_cast<uint64_t>(j) : pixel)));
-    const float v = image.row_u8(y)[static_cast<uint64_t>(x) * c + static_cast<uint64_t>(j)];
-    return level(std::nearbyint(v + 255.0F * (m + deviation * z)));
-  });
+  const size_t w = static_cast<size_t>(image.w()), c = static_cast<size_t>(image.c()), n = w * c;
+  s.floats.resize(2 * n);
+  float *z = s.floats.data(), *one = z + n;
+  for (int32_t y = 0; y < image.h(); ++y) {
+    uint8_t* row = image.row_u8(y);
+    const auto line = static_cast<uint64_t>(y);
+    if (per_channel) {
+      field_normals(key.bits(), slot, line * n, z, n);
+    } else {
+      field_normals(key.bits(), slot, line * w, one, w);
+      for (size_t i = 0; i < n; ++i) z[i] = one[i / c];
+    }
+    if (c != 4) {
+      add_noise(row, z, n, m, deviation);
+      continue;
+    }
+    s.bytes.resize(n);
+    std::memcpy(s.bytes.data(), row, n);
+    add_noise(row, z, n, m, deviation);
+    for (size_t i = 3; i < n; i += 4) row[i] = s.bytes[i];
+  }
 }
 
 namespace {

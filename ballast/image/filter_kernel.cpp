@@ -55,35 +55,42 @@ void Sharpen(const uint8_t* a, const uint8_t* r, const uint8_t* b, ptrdiff_t ste
 
 void Columns(const uint8_t* in, size_t n, size_t step, const float* w, size_t taps, float* out) {
   const DF df;
+  const size_t middle = taps / 2;
   const size_t lanes = hn::Lanes(df);
   size_t i = 0;
   for (; i + lanes <= n; i += lanes) {
-    auto sum = hn::Zero(df);
-    for (size_t k = 0; k < taps; ++k) {
-      sum = hn::Add(sum, hn::Mul(hn::ConvertTo(df, Whole(in + i + k * step)), hn::Set(df, w[k])));
+    const uint8_t* p = in + i + middle * step;
+    auto sum = hn::Mul(hn::ConvertTo(df, Whole(p)), hn::Set(df, w[middle]));
+    for (size_t d = 1; d <= middle; ++d) {
+      const auto pair = hn::Add(Whole(p - d * step), Whole(p + d * step));
+      sum = hn::Add(sum, hn::Mul(hn::ConvertTo(df, pair), hn::Set(df, w[middle + d])));
     }
     hn::StoreU(sum, df, out + i);
   }
   blur_columns_reference(in + i, n - i, step, w, taps, out + i);
 }
 
+HWY_INLINE uint8_t RowValue(const float* const* rows, const float* w, size_t middle, size_t i) {
+  float sum = rows[middle][i] * w[middle];
+  for (size_t d = 1; d <= middle; ++d) sum += (rows[middle - d][i] + rows[middle + d][i]) * w[middle + d];
+  return static_cast<uint8_t>(std::nearbyint(std::min(std::max(sum, 0.0F), 255.0F)));
+}
+
 void Rows(const float* const* rows, const float* w, size_t taps, size_t n, uint8_t* out) {
   const DF df;
-  const DI di;
+  const size_t middle = taps / 2;
   const size_t lanes = hn::Lanes(df);
   size_t i = 0;
   for (; i + lanes <= n; i += lanes) {
-    auto sum = hn::Zero(df);
-    for (size_t k = 0; k < taps; ++k) sum = hn::Add(sum, hn::Mul(hn::LoadU(df, rows[k] + i), hn::Set(df, w[k])));
+    auto sum = hn::Mul(hn::LoadU(df, rows[middle] + i), hn::Set(df, w[middle]));
+    for (size_t d = 1; d <= middle; ++d) {
+      const auto pair = hn::Add(hn::LoadU(df, rows[middle - d] + i), hn::LoadU(df, rows[middle + d] + i));
+      sum = hn::Add(sum, hn::Mul(pair, hn::Set(df, w[middle + d])));
+    }
     const auto clamped = hn::Min(hn::Max(sum, hn::Zero(df)), hn::Set(df, 255.0F));
     hn::StoreU(hn::DemoteTo(D8(), hn::NearestInt(clamped)), D8(), out + i);
   }
-  (void)di;
-  for (; i < n; ++i) {
-    float sum = 0;
-    for (size_t k = 0; k < taps; ++k) sum += rows[k][i] * w[k];
-    out[i] = static_cast<uint8_t>(std::nearbyint(std::clamp(sum, 0.0F, 255.0F)));
-  }
+  for (; i < n; ++i) out[i] = RowValue(rows, w, middle, i);
 }
 #endif
 
@@ -109,17 +116,20 @@ void sharpen_row_reference(const uint8_t* a, const uint8_t* r, const uint8_t* b,
 }
 
 void blur_columns_reference(const uint8_t* in, size_t n, size_t step, const float* w, size_t taps, float* out) {
+  const size_t middle = taps / 2;
   for (size_t i = 0; i < n; ++i) {
-    float sum = 0;
-    for (size_t k = 0; k < taps; ++k) sum += static_cast<float>(in[i + k * step]) * w[k];
+    const uint8_t* p = in + i + middle * step;
+    float sum = static_cast<float>(p[0]) * w[middle];
+    for (size_t d = 1; d <= middle; ++d) sum += static_cast<float>(*(p - d * step) + p[d * step]) * w[middle + d];
     out[i] = sum;
   }
 }
 
 void blur_rows_reference(const float* const* rows, const float* w, size_t taps, size_t n, uint8_t* out) {
+  const size_t middle = taps / 2;
   for (size_t i = 0; i < n; ++i) {
-    float sum = 0;
-    for (size_t k = 0; k < taps; ++k) sum += rows[k][i] * w[k];
+    float sum = rows[middle][i] * w[middle];
+    for (size_t d = 1; d <= middle; ++d) sum += (rows[middle - d][i] + rows[middle + d][i]) * w[middle + d];
     out[i] = static_cast<uint8_t>(std::nearbyint(std::clamp(sum, 0.0F, 255.0F)));
   }
 }

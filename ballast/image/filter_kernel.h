@@ -14,11 +14,12 @@ void sharpen_row(const uint8_t* above, const uint8_t* row, const uint8_t* below,
 void sharpen_row_reference(const uint8_t* above, const uint8_t* row, const uint8_t* below, ptrdiff_t step, size_t n,
                            float f, float g, uint8_t* out);
 
-/// out[i] = sum over k of w[k] * in[i + k * step], taps in order, for i in [0, n).
+/// A symmetric filter of an odd number of taps, m the middle one: out[i] = w[m] in[i + m step] + sum over d = 1.. of
+/// w[m + d] (in[i + (m - d) step] + in[i + (m + d) step]), for i in [0, n).
 void blur_columns(const uint8_t* in, size_t n, size_t step, const float* w, size_t taps, float* out);
 void blur_columns_reference(const uint8_t* in, size_t n, size_t step, const float* w, size_t taps, float* out);
 
-/// out[i] = round(clamp(sum over k of w[k] * rows[k][i])).
+/// The same over rows: out[i] = round(clamp(w[m] rows[m][i] + sum over d of w[m + d] (rows[m - d][i] + rows[m + d][i]))).
 void blur_rows(const float* const* rows, const float* w, size_t taps, size_t n, uint8_t* out);
 void blur_rows_reference(const float* const* rows, const float* w, size_t taps, size_t n, uint8_t* out);
 

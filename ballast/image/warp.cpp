@@ -1,6 +1,7 @@
 #include <ballast/image/warp.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 
 #include <ballast/base/check.h>
@@ -243,34 +244,75 @@ void check_perspective(const Matrix& m, int32_t h, int32_t w) {
         "the perspective's denominator changes its sign on the canvas");
 }
 
-struct Inside {
+/// A run of pixels of a row.
+struct Run {
   int32_t from = 0, to = 0;
+  bool empty() const { return from >= to; }
 };
+Run both(Run a, Run b) { return {std::max(a.from, b.from), std::min(a.to, b.to)}; }
 
-/// Output pixels whose taps, and a few bytes behind them, lie inside the part of the source: one run of a row.
-Inside inside_of(const detail::WarpRow& r, ImageView s, int32_t top, int32_t left, int32_t w) {
+/// Pixels of [0, w) whose point t of the row lies in [x0, x1) x [y0, y1).
+Run points_in(const detail::WarpRow& r, double t, double x0, double x1, double y0, double y1, int32_t w) {
   const auto ok = [&](int32_t j) {
-    const double x = r.mx * (j + 0.5) + r.bx - 0.5 - left, y = r.my * (j + 0.5) + r.by - 0.5 - top;
-    return x >= 0 && x < s.w - 3 && y >= 0 && y < s.h - 1;
+    const double d = r.mw != 0 ? r.mw * (j + t) + r.bw : 1, x = (r.mx * (j + t) + r.bx) / d, y = (r.my * (j + t) + r.by) / d;
+    return x >= x0 && x < x1 && y >= y0 && y < y1;
   };
+  // The denominator is positive: each side is a linear bound, s (m j + b) >= 0.
   double low = 0, high = w;
-  const auto limit = [&](double m, double b, double from, double to) {
-    if (m == 0) {
-      if (!(b >= from && b < to)) high = -1;
-      return;
-    }
-    const double a = (from - b) / m, z = (to - b) / m;
-    low = std::max(low, std::min(a, z));
-    high = std::min(high, std::max(a, z));
+  const auto limit = [&](double s, double m, double b, double bound) {
+    const double slope = s * (m - bound * r.mw), value = s * (b - bound * r.bw) + slope * t;
+    if (slope > 0) low = std::max(low, -value / slope);
+    if (slope < 0) high = std::min(high, -value / slope);
+    if (slope == 0 && value < 0) high = -1;
   };
-  limit(r.mx, r.mx * 0.5 + r.bx - 0.5 - left, 0, s.w - 3);
-  limit(r.my, r.my * 0.5 + r.by - 0.5 - top, 0, s.h - 1);
+  limit(1, r.mx, r.bx, x0);
+  limit(-1, r.mx, r.bx, x1);
+  limit(1, r.my, r.by, y0);
+  limit(-1, r.my, r.by, y1);
   if (!(low < high)) return {};
-  Inside in{std::clamp(static_cast<int32_t>(std::ceil(low)) - 1, 0, w),
-            std::clamp(static_cast<int32_t>(std::floor(high)) + 2, 0, w)};
+  Run in{std::clamp(static_cast<int32_t>(std::ceil(low)) - 1, 0, w), std::clamp(static_cast<int32_t>(std::floor(high)) + 2, 0, w)};
   while (in.from < in.to && !ok(in.from)) ++in.from;
   while (in.from < in.to && !ok(in.to - 1)) --in.to;
-  return in.from < in.to ? in : Inside{};
+  return in.empty() ? Run{} : in;
+}
+
+/// Rows of a map for the sample lines of output row i.
+struct Lines {
+  detail::WarpRow row[2];
+  Lines(const Matrix& m, int32_t i, int32_t samples) {
+    for (int32_t k = 0; k < samples; ++k) {
+      const double y = i + (samples == 1 ? 0.5 : k == 0 ? 0.25 : 0.75);
+      row[k] = {m[0], m[1] * y + m[2], m[3], m[4] * y + m[5]};
+      if (m[6] == 0 && m[7] == 0) continue;
+      row[k].mw = m[6];
+      row[k].bw = m[7] * y + m[8];
+      if (row[k].bw < 0) row[k] = {-row[k].mx, -row[k].bx, -row[k].my, -row[k].by, -row[k].mw, -row[k].bw};
+    }
+  }
+
+  /// Pixels all of whose samples lie in the rectangle.
+  Run in(int32_t samples, double x0, double x1, double y0, double y1, int32_t w) const {
+    Run run{0, w};
+    for (int32_t sy = 0; sy < samples; ++sy) {
+      for (int32_t sx = 0; sx < samples; ++sx) {
+        run = both(run, points_in(row[sy], samples == 1 ? 0.5 : sx == 0 ? 0.25 : 0.75, x0, x1, y0, y1, w));
+      }
+    }
+    return run.empty() ? Run{} : run;
+  }
+};
+
+/// Pixels of a run from the source pixels that hold their middles.
+void nearest_span(ImageView source, const detail::WarpRow& r, int32_t left, int32_t top, Run run, uint8_t* row) {
+  const int32_t c = source.c;
+  uint8_t* out = row + static_cast<ptrdiff_t>(run.from) * c;
+  for (int32_t j = run.from; j < run.to; ++j, out += c) {
+    const double d = r.mw != 0 ? r.mw * (j + 0.5) + r.bw : 1;
+    // Not negative: truncation is the floor.
+    const auto x = static_cast<int32_t>((r.mx * (j + 0.5) + r.bx) / d) - left, y = static_cast<int32_t>((r.my * (j + 0.5) + r.by) / d) - top;
+    const uint8_t* p = source.row_u8(y) + static_cast<ptrdiff_t>(x) * c;
+    for (int32_t q = 0; q < c; ++q) out[q] = p[q];
+  }
 }
 
 /// Makes the source small enough for 2x2 samples; steps[0] then leads to it.
@@ -351,7 +393,12 @@ void warp(ImageView source, int32_t top, int32_t left, std::span<const WarpStep>
   }
   const Sampler sample(source, top, left, steps[0].in_h, steps[0].in_w, edge.border, edge.fill, options.interpolation);
   const bool simple = linear && !checked;
-  const bool spans = simple && samples == 1 && options.interpolation == Interpolation::bilinear && m[6] == 0 && m[7] == 0;
+  // Bilinear: the pixels of a row that see nothing but the source are one run, and so are those that see some of it.
+  const bool nearest = options.interpolation == Interpolation::nearest;
+  const bool spans = linear && (nearest || options.interpolation == Interpolation::bilinear);
+  std::array<Matrix, 16> onwards;
+  const bool few = steps.size() - first - 1 <= onwards.size();
+  for (size_t k = first + 1; spans && few && k < steps.size(); ++k) onwards[k - first - 1] = detail::product(steps.subspan(k));
   // The source of a point, or the fill colour of the step that paints it.
   const auto locate = [&](double x, double y, double& sx, double& sy) -> const std::array<uint8_t, 3>* {
     if (simple) {
@@ -377,18 +424,38 @@ void warp(ImageView source, int32_t top, int32_t left, std::span<const WarpStep>
   };
   for (int32_t i = 0; i < h; ++i) {
     uint8_t* row = out.row_u8(i);
-    Inside inside;
-    if (spans) {
-      const detail::WarpRow line{m[0], m[1] * (i + 0.5) + m[2], m[3], m[4] * (i + 0.5) + m[5]};
-      inside = inside_of(line, source, top, left, w);
-      detail::warp_span(source.row_u8(0), source.stride, c, line, left, top, inside.from, inside.to - inside.from,
-                        row + static_cast<ptrdiff_t>(inside.from) * c);
+    Run inside, seen{0, w};
+    if (spans && few) {
+      const Lines lines(m, i, samples);
+      // Four pixels from the right edge: a pixel's bytes are read eight at a time.
+      inside = nearest ? lines.in(1, left, left + source.w, top, top + source.h, w)
+                       : lines.in(samples, left + 0.5, left + source.w - 3.5, top + 0.5, top + source.h - 0.5, w);
+      for (size_t k = first + 1; checked && k < steps.size(); ++k) {
+        inside = both(inside, Lines(onwards[k - first - 1], i, samples).in(samples, 0, steps[k].in_w, 0, steps[k].in_h, w));
+      }
+      if (inside.empty()) {
+        inside = {};
+      } else if (nearest) {
+        nearest_span(source, lines.row[0], left, top, inside, row);
+      } else {
+        detail::warp_span(source.row_u8(0), source.stride, c, lines.row, samples, left, top, inside.from, inside.to - inside.from,
+                          row + static_cast<ptrdiff_t>(inside.from) * c);
+      }
+      if (simple && edge.border == Border::constant) {
+        // Samples lie less than a source pixel from their pixel's middle.
+        seen = Lines(m, i, 1).in(1, -2, steps[0].in_w + 2, -2, steps[0].in_h + 2, w);
+        seen = {std::max(0, seen.from - 1), std::min(w, seen.to + 1)};
+      }
     }
     for (int32_t j = 0; j < w; ++j, row += c) {
       if (j == inside.from && inside.from < inside.to) {
         const int32_t skip = inside.to - inside.from;
         j += skip - 1;
         row += static_cast<ptrdiff_t>(skip - 1) * c;
+        continue;
+      }
+      if (j < seen.from || j >= seen.to) {
+        for (int32_t q = 0; q < c; ++q) row[q] = q == 3 ? uint8_t{255} : edge.fill[static_cast<size_t>(q)];
         continue;
       }
       double sx = 0, sy = 0;

@@ -1,0 +1,226 @@
+#include <ballast/image/noise_kernel.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include <ballast/base/key.h>
+#include <ballast/image/color.h>
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "ballast/image/noise_kernel.cpp"
+#include <hwy/foreach_target.h>
+#include <hwy/highway.h>
+
+// Compiled with -ffp-contract=off: every operation below is the scalar function's, in its order.
+
+HWY_BEFORE_NAMESPACE();
+namespace ballast::detail {
+namespace HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+#if HWY_TARGET == HWY_SCALAR
+
+void Normals(uint64_t key, uint32_t slot, uint64_t first, float* out, size_t n) {
+  field_normals_reference(key, slot, first, out, n);
+}
+void Add(uint8_t* p, const float* z, size_t n, float mean, float sigma) { add_noise_reference(p, z, n, mean, sigma); }
+
+#else
+
+using U = hn::CappedTag<uint64_t, 16>;
+using D = hn::CappedTag<double, 16>;
+using F = hn::Rebind<float, D>;
+using VU = hn::Vec<U>;
+using VD = hn::Vec<D>;
+using VF = hn::Vec<F>;
+constexpr size_t kPart = 512;
+
+HWY_INLINE VU Product(VU a, VU b) {
+  const hn::Repartition<uint32_t, U> d32;
+  return hn::MulEven(hn::BitCast(d32, a), hn::BitCast(d32, b));
+}
+
+/// (word + 1/2) 2^-32 of the low halves.
+HWY_INLINE VD Uniform(VU word) {
+  const U du;
+  const D dd;
+  const VU low = hn::And(word, hn::Set(du, uint64_t{0xffffffff}));
+  const VD value = hn::Sub(hn::BitCast(dd, hn::Or(low, hn::Set(du, uint64_t{0x4330000000000000}))), hn::Set(dd, 0x1p52));
+  return hn::Mul(hn::Add(value, hn::Set(dd, 0.5)), hn::Set(dd, 0x1p-32));
+}
+
+/// kPart uniform numbers from `block` on; a lane is a block, whose four words stand side by side.
+HWY_INLINE void Uniforms(uint64_t key, uint32_t slot, uint64_t block, double* out) {
+  const U du;
+  const D dd;
+  const size_t lanes = hn::Lanes(du);
+  const VU m0 = hn::Set(du, uint64_t{0xD2511F53}), m1 = hn::Set(du, uint64_t{0xCD9E8D57});
+  for (size_t at = 0; at < kPart / 4; at += lanes, out += 4 * lanes) {
+    const VU index = hn::Add(hn::Set(du, block + at), hn::Iota(du, 0));
+    VU c0 = hn::Set(du, uint64_t{slot}), c1 = hn::Zero(du), c2 = index, c3 = hn::ShiftRight<32>(index);
+    auto k0 = static_cast<uint32_t>(key), k1 = static_cast<uint32_t>(key >> 32);
+    for (int round = 0; round < 10; ++round) {
+      const VU p0 = Product(m0, c0), p1 = Product(m1, c2);
+      c0 = hn::Xor(hn::Xor(hn::ShiftRight<32>(p1), c1), hn::Set(du, uint64_t{k0}));
+      c1 = p1;
+      c2 = hn::Xor(hn::Xor(hn::ShiftRight<32>(p0), c3), hn::Set(du, uint64_t{k1}));
+      c3 = p0;
+      k0 += 0x9E3779B9;
+      k1 += 0xBB67AE85;
+    }
+    hn::StoreInterleaved4(Uniform(c0), Uniform(c1), Uniform(c2), Uniform(c3), dd, out);
+  }
+}
+
+/// det_log of numbers in (0, 1/2), without their exponents' extremes.
+HWY_INLINE VD Log(VD x) {
+  const U du;
+  const D df;
+  const VU bits = hn::BitCast(du, x);
+  const VU exponent = hn::Or(hn::ShiftRight<52>(bits), hn::Set(du, uint64_t{0x4330000000000000}));
+  VD k = hn::Sub(hn::BitCast(df, exponent), hn::Set(df, 0x1p52 + 1023.0));
+  const VU fraction = hn::And(bits, hn::Set(du, uint64_t{0x000fffffffffffff}));
+  VD m = hn::BitCast(df, hn::Or(fraction, hn::Set(du, uint64_t{0x3ff0000000000000})));
+  const auto large = hn::Ge(m, hn::Set(df, 0x1.6a09e667f3bcdp+0));
+  m = hn::IfThenElse(large, hn::Mul(m, hn::Set(df, 0.5)), m);
+  k = hn::IfThenElse(large, hn::Add(k, hn::Set(df, 1.0)), k);
+  const VD f = hn::Sub(m, hn::Set(df, 1.0));
+  const VD z = hn::Div(f, hn::Add(hn::Set(df, 2.0), f));
+  const VD z2 = hn::Mul(z, z);
+  VD q = hn::Set(df, 2.0 / 25.0);
+  for (int odd = 23; odd >= 3; odd -= 2) q = hn::Add(hn::Mul(q, z2), hn::Set(df, 2.0 / odd));
+  const VD h = hn::Mul(hn::Mul(hn::Set(df, 0.5), f), f);
+  const VD rest = hn::Mul(z, hn::Add(h, hn::Mul(z2, q)));
+  const VD a = hn::Mul(k, hn::Set(df, 0x1.62e42feep-1));
+  const VD sum = hn::Add(a, f);
+  const VD lost = hn::Sub(f, hn::Sub(sum, a));
+  const VD low = hn::Sub(hn::Add(hn::Mul(k, hn::Set(df, 0x1.a39ef35793c76p-33)), rest), h);
+  return hn::Add(sum, hn::Add(lost, low));
+}
+
+template <size_t N>
+HWY_INLINE VF Horner(const float (&c)[N], VF r) {
+  const F df;
+  VF sum = hn::Set(df, c[0]);
+  for (size_t i = 1; i < N; ++i) sum = hn::Add(hn::Mul(sum, r), hn::Set(df, c[i]));
+  return sum;
+}
+
+/// Numbers with abs(u - 1/2) > 0.425, a vector of them.
+HWY_INLINE VF Tail(VD u) {
+  static constexpr float a[] = {0.17023821103F, 1.3067284816F, 2.7568153900F, 1.4234372777F};
+  static constexpr float b[] = {0.12021132975F, 0.73700164250F, 1.0F};
+  static constexpr float c[] = {0.017337203997F, 0.42868294337F, 3.0812263860F, 6.6579051150F};
+  static constexpr float d[] = {0.012258202635F, 0.24197894225F, 1.0F};
+  const D dd;
+  const F df;
+  const auto below = hn::Lt(u, hn::Set(dd, 0.5));
+  const VD rest = hn::IfThenElse(below, u, hn::Sub(hn::Set(dd, 1.0), u));
+  const VF r = hn::DemoteTo(df, hn::Sqrt(hn::Neg(Log(rest))));
+  const auto near = hn::Le(r, hn::Set(df, 5.0F));
+  const VF s = hn::Sub(r, hn::Set(df, 1.6F));
+  VF z = hn::Div(Horner(a, s), Horner(b, s));
+  if (!hn::AllTrue(df, near)) {
+    const VF t = hn::Sub(r, hn::Set(df, 5.0F));
+    z = hn::IfThenElse(near, z, hn::Div(Horner(c, t), Horner(d, t)));
+  }
+  const VF q = hn::DemoteTo(df, hn::Sub(u, hn::Set(dd, 0.5)));
+  return hn::IfThenElse(hn::Lt(q, hn::Zero(df)), hn::Neg(z), z);
+}
+
+HWY_INLINE void Quantiles(const double* u, float* out) {
+  static constexpr float a[] = {59.109374720F, 159.29113202F, 50.434271938F, 3.3871327179F};
+  static constexpr float b[] = {67.187563600F, 78.757757664F, 17.895169469F, 1.0F};
+  const U du;
+  const D dd;
+  const F df;
+  const size_t lanes = hn::Lanes(dd);
+  // The sixth of the numbers that lies in the tails is gathered, so that both branches fill their vectors.
+  HWY_ALIGN double tail[kPart + 16];
+  HWY_ALIGN uint64_t place[kPart + 16];
+  HWY_ALIGN float made[16];
+  size_t tails = 0;
+  for (size_t i = 0; i < kPart; i += lanes) {
+    const VD x = hn::Load(dd, u + i), from = hn::Sub(x, hn::Set(dd, 0.5));
+    const VF q = hn::DemoteTo(df, from);
+    // 0.425F as a double, and what rounds to it, lies inside.
+    const auto outside = hn::Not(hn::Le(hn::Abs(hn::PromoteTo(dd, q)), hn::Set(dd, static_cast<double>(0.425F))));
+    if (!hn::AllFalse(dd, outside)) {
+      const VU where = hn::Add(hn::Set(du, uint64_t{i}), hn::Iota(du, 0));
+      hn::CompressStore(where, hn::RebindMask(du, outside), du, place + tails);
+      tails += hn::CompressStore(x, outside, dd, tail + tails);
+    }
+    const VF r = hn::Sub(hn::Set(df, 0.180625F), hn::Mul(q, q));
+    hn::StoreU(hn::Div(hn::Mul(q, Horner(a, r)), Horner(b, r)), df, out + i);
+  }
+  for (size_t t = tails; t < tails + lanes; ++t) tail[t] = 0.01;
+  for (size_t t = 0; t < tails; t += lanes) {
+    hn::Store(Tail(hn::LoadU(dd, tail + t)), df, made);
+    for (size_t k = 0; k < lanes && t + k < tails; ++k) out[place[t + k]] = made[k];
+  }
+}
+
+void Normals(uint64_t key, uint32_t slot, uint64_t first, float* out, size_t n) {
+  HWY_ALIGN double u[kPart];
+  HWY_ALIGN float z[kPart];
+  size_t skip = first % 4;
+  for (uint64_t block = first / 4; n > 0; block += kPart / 4) {
+    Uniforms(key, slot, block, u);
+    Quantiles(u, z);
+    const size_t count = std::min(kPart - skip, n);
+    std::memcpy(out, z + skip, count * sizeof(float));
+    out += count;
+    n -= count;
+    skip = 0;
+  }
+}
+
+void Add(uint8_t* p, const float* z, size_t n, float mean, float sigma) {
+  const hn::ScalableTag<float> df;
+  const hn::Rebind<int32_t, decltype(df)> di;
+  const hn::Rebind<uint8_t, decltype(df)> d8;
+  const size_t lanes = hn::Lanes(df);
+  size_t i = 0;
+  for (; i + lanes <= n; i += lanes) {
+    const auto noise = hn::Add(hn::Set(df, mean), hn::Mul(hn::Set(df, sigma), hn::LoadU(df, z + i)));
+    const auto v = hn::Add(hn::ConvertTo(df, hn::PromoteTo(di, hn::LoadU(d8, p + i))), hn::Mul(hn::Set(df, 255.0F), noise));
+    const auto clamped = hn::Min(hn::Max(v, hn::Zero(df)), hn::Set(df, 255.0F));
+    hn::StoreU(hn::DemoteTo(d8, hn::NearestInt(clamped)), d8, p + i);
+  }
+  add_noise_reference(p + i, z + i, n - i, mean, sigma);
+}
+
+#endif
+
+}  // namespace HWY_NAMESPACE
+}  // namespace ballast::detail
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace ballast::detail {
+
+HWY_EXPORT(Normals);
+HWY_EXPORT(Add);
+
+void field_normals_reference(uint64_t key_bits, uint32_t slot, uint64_t first, float* out, size_t n) {
+  FieldWords words(Key(key_bits), slot);
+  for (size_t k = 0; k < n; ++k) out[k] = field_normal(words(first + k));
+}
+
+void add_noise_reference(uint8_t* p, const float* z, size_t n, float mean, float sigma) {
+  for (size_t i = 0; i < n; ++i) {
+    const float v = static_cast<float>(p[i]) + 255.0F * (mean + sigma * z[i]);
+    p[i] = static_cast<uint8_t>(std::clamp(std::nearbyint(v), 0.0F, 255.0F));
+  }
+}
+
+void field_normals(uint64_t key_bits, uint32_t slot, uint64_t first, float* out, size_t n) {
+  HWY_DYNAMIC_DISPATCH(Normals)(key_bits, slot, first, out, n);
+}
+void add_noise(uint8_t* p, const float* z, size_t n, float mean, float sigma) {
+  HWY_DYNAMIC_DISPATCH(Add)(p, z, n, mean, sigma);
+}
+
+}  // namespace ballast::detail
+#endif
