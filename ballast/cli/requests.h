@@ -10,6 +10,7 @@
 #include <ballast/train/evaluate.h>
 #include <ballast/train/predict.h>
 #include <ballast/train/run_options.h>
+#include <ballast/train/soup.h>
 
 namespace ballast::cli {
 
@@ -60,6 +61,12 @@ struct ConvertRequest {
 
 struct CompareRequest {
   std::filesystem::path a, b;
+};
+
+struct SoupRequest {
+  std::vector<std::filesystem::path> models;
+  std::filesystem::path out;
+  SoupOptions options;
 };
 
 struct ProbeRequest {

@@ -20,6 +20,7 @@ int probe_with_torch(const Session& session, const ProbeRequest& request);
 int report_with_torch(const Session& session, const ReportRequest& request);
 int doctor_with_torch(const Session& session, const DoctorRequest& request);
 int bench_with_torch(const Session& session, const BenchRequest& request);
+int soup_with_torch(const Session& session, const SoupRequest& request);
 int drop_preview_with_torch(const Session& session, const DropPreviewRequest& request);
 
 }  // namespace ballast::cli

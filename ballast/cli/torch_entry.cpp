@@ -19,6 +19,7 @@ struct Side final : TorchSide {
   int report(const Session& s, const ReportRequest& r) override { return report_with_torch(s, r); }
   int doctor(const Session& s, const DoctorRequest& r) override { return doctor_with_torch(s, r); }
   int bench(const Session& s, const BenchRequest& r) override { return bench_with_torch(s, r); }
+  int soup(const Session& s, const SoupRequest& r) override { return soup_with_torch(s, r); }
   int drop_preview(const Session& s, const DropPreviewRequest& r) override { return drop_preview_with_torch(s, r); }
 };
 

@@ -23,6 +23,7 @@ struct ReportRequest;
 struct DoctorRequest;
 struct BenchRequest;
 struct DropPreviewRequest;
+struct SoupRequest;
 
 /// What the module offers. It throws as the library does.
 struct TorchSide {
@@ -39,6 +40,7 @@ struct TorchSide {
   virtual int doctor(const Session& session, const DoctorRequest& request) = 0;
   virtual int bench(const Session& session, const BenchRequest& request) = 0;
   virtual int probe(const Session& session, const ProbeRequest& request) = 0;
+  virtual int soup(const Session& session, const SoupRequest& request) = 0;
   virtual int drop_preview(const Session& session, const DropPreviewRequest& request) = 0;
 };
 /// The module's one symbol, of type `TorchSide& ()`.

@@ -220,6 +220,22 @@ class Trained(Case):
                      'a view of --tta must be identity, hflip, vflip or shift:N, got "mirror"')
         self.refused(self.run_in("predict", run, picture, "--mc", "5"), 2, "--mc needs a drop layer with p > 0")
 
+    def test_soup_averages_one_runs_checkpoints_and_refuses_other_seeds(self):
+        self.done("train", "--data", self.home / "photos", "--out", "run", *QUICK, "--epochs", "4", "--checkpoint-hist", "3",
+                  "--threads", "1", "--hold-share", "0.1")
+        self.done("ensemble", "adopt", "snaps", "run", "--checkpoints", "last:3")
+        self.assertEqual(len(self.done("ensemble", "combine", "snaps", "--json").json()["figures"]), 4)
+        self.done("predict", "snaps", next((self.home / "photos").glob("cat/*.png")))
+        for method in ("uniform", "greedy"):
+            out = self.done("ensemble", "soup", "snaps", "--out", "soup-" + method, "--method", method, "--json").json()
+            self.assertLessEqual(out["barrier"], 0.05)
+            self.assertEqual(out["split"], "hold")
+            if method == "greedy":
+                self.assertLessEqual(out["nll"], min(m["nll"] for m in out["members"]) + 1e-9)
+            self.done("eval", "soup-" + method)
+        self.refused(self.run_in("ensemble", "soup", self.whole, "--out", "no", "--max-barrier", "0", "--quiet"), 2,
+                     "[soup] members must share a basin, barrier is")
+
     def test_a_lost_member_is_named_and_left_out(self):
         result = self.run_in(*self.words("lost", "--vary", "lr=0.1,0.1,1e30"))
         self.assertEqual(result.code, 0, result.err)
