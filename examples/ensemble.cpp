@@ -1,4 +1,5 @@
-// Opens an ensemble and asks it about noise: ensemble RUN. What ballast predict does for pictures, on a tensor of yours.
+// Opens an ensemble and asks it about noise: ensemble RUN. What ballast predict does for pictures,
+// on a tensor of yours.
 #include <cstdio>
 
 #include <ATen/Functions.h>
@@ -10,7 +11,9 @@ int main(int argc, char** argv) {
   const ballast::NetInput& in = ensemble.inputs()[0];
   const torch::Tensor pixels = at::full({4, in.channels, in.height, in.width}, 0.5);
   const ballast::EnsembleOutput out = ensemble.predict(pixels);
-  std::printf("%s: %.3f, %lld of %lld members agree, %.4f nats apart\n", ensemble.classes()[out.label[0].item<int64_t>()].c_str(),
-              out.probability[0].max().item<double>(), static_cast<long long>(out.members_agree[0].item<int64_t>()),
+  std::printf("%s: %.3f, %lld of %lld members agree, %.4f nats apart\n",
+              ensemble.classes()[out.label[0].item<int64_t>()].c_str(),
+              out.probability[0].max().item<double>(),
+              static_cast<long long>(out.members_agree[0].item<int64_t>()),
               static_cast<long long>(out.members_used), out.mutual_information[0].item<double>());
 }

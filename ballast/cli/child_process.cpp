@@ -34,6 +34,13 @@ std::vector<std::string> environment_of(const ChildOptions& options) {
   return out;
 }
 
+/// By its path, so that lists of processes name it; by the kernel's link if it was replaced meanwhile.
+std::string this_program() {
+  std::error_code error;
+  const std::filesystem::path path = std::filesystem::read_symlink("/proc/self/exe", error);
+  return !error && std::filesystem::exists(path, error) ? path.string() : "/proc/self/exe";
+}
+
 std::vector<char*> pointers(std::vector<std::string>& words) {
   std::vector<char*> out;
   for (std::string& w : words) out.push_back(w.data());
@@ -58,11 +65,12 @@ ChildEnd run_child(const ChildOptions& options, const std::function<int()>& stop
   const auto start = std::chrono::steady_clock::now();
   AppendFile log(options.log);
   std::array<int, 2> ends{};
-  check<std::runtime_error>(pipe2(ends.data(), O_CLOEXEC) == 0, "ensemble", "no pipe can be made: ",
-                            std::strerror(errno));
-  // All memory that the child needs is made before the fork: other threads may hold the allocator's lock.
+  check<std::runtime_error>(pipe2(ends.data(), O_CLOEXEC) == 0, "ensemble",
+                            "no pipe can be made: ", std::strerror(errno));
+  // All memory that the child needs is made before the fork: other threads may hold the
+  // allocator's lock.
   std::vector<std::string> words = options.words, environment = environment_of(options);
-  words.insert(words.begin(), "/proc/self/exe");
+  words.insert(words.begin(), this_program());
   const std::vector<char*> argv = pointers(words), envp = pointers(environment);
   cpu_set_t set;
   CPU_ZERO(&set);

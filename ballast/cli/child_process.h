@@ -7,7 +7,8 @@
 
 namespace ballast::cli {
 
-/// A child that runs this program with other words. Its output goes to the end of `log`; it has its own process group, and is
+/// A child that runs this program with other words. Its output goes to the end of `log`; it has
+/// its own process group, and is
 /// asked to stop (SIGTERM) when this process ends, however that ends.
 struct ChildOptions {
   std::vector<std::string> words;
@@ -28,7 +29,8 @@ struct ChildEnd {
   std::string last_line;  ///< of its output
 };
 
-/// Runs it to its end. Where stop() is not 0, the child is asked to stop, once, and its end awaited.
+/// Runs it to its end. Where stop() is not 0, the child is asked to stop, once, and its end
+/// awaited.
 /// Errors   std::runtime_error if no process can be made; StorageError for the log.
 ChildEnd run_child(const ChildOptions& options, const std::function<int()>& stop);
 

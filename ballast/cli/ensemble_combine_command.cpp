@@ -11,7 +11,10 @@ struct CombineFlags {
 };
 template <class Visitor>
 void describe(Visitor& visit, CombineFlags& o) {
-  visit("out", o.out, {.help = "write the combined probabilities of all rows into this safetensors file", .flags = "--out", .value_name = "FILE"});
+  visit("out", o.out,
+        {.help = "write the combined probabilities of all rows into this safetensors file",
+         .flags = "--out",
+         .value_name = "FILE"});
 }
 
 class CombineCommand : public Command {
@@ -26,13 +29,19 @@ class CombineCommand : public Command {
         .name = "ensemble combine",
         .summary = "several models' predictions as one, with honest figures",
         .operands = "MEMBERS...",
-        .about = "MEMBERS are files of predictions from any system (.safetensors of ballast, .npy, .csv; see the page on ensembles), run "
-                 "folders, or the folder of an ensemble, which then keeps the rule. Rows that weights were fitted on are never among those "
-                 "that figures are of: the rows of a file, or of a run's test part, are shared out (--select-share, --calib-share).",
+        .about =
+            "MEMBERS are files of predictions from any system (.safetensors of ballast, .npy, "
+            ".csv; see the page on ensembles), run "
+            "folders, or the folder of an ensemble, which then keeps the rule. Rows that weights "
+            "were fitted on are never among those "
+            "that figures are of: the rows of a file, or of a run's test part, are shared out "
+            "(--select-share, --calib-share).",
         .examples =
             {
-                {"two files, no run folder needed", "ballast ensemble combine a.npy b.npy --labels y.csv --out p.safetensors"},
-                {"three runs, weights by greedy selection", "ballast ensemble combine runs/a runs/b runs/c --weights greedy"},
+                {"two files, no run folder needed",
+                 "ballast ensemble combine a.npy b.npy --labels y.csv --out p.safetensors"},
+                {"three runs, weights by greedy selection",
+                 "ballast ensemble combine runs/a runs/b runs/c --weights greedy"},
                 {"an ensemble's rule", "ballast ensemble combine runs/ens --rule mean_logit"},
             },
     };
@@ -42,7 +51,10 @@ class CombineCommand : public Command {
     const EnsembleInput input = load_members(arguments.operands, members_, needs_of(rule_));
     const int threads = thread_count(members_);
     const EnsembleRule rule = make_rule(input, rule_, members_);
-    nlohmann::ordered_json document = {{"rule", rule_.rule}, {"weights_from", rule.weights_from}, {"roles", input.roles}, {"optimistic", input.optimistic}};
+    nlohmann::ordered_json document = {{"rule", rule_.rule},
+                                       {"weights_from", rule.weights_from},
+                                       {"roles", input.roles},
+                                       {"optimistic", input.optimistic}};
     std::string text;
     if (!input.test.label.empty()) {
       std::vector<Figures> rows = member_figures(input, input.test, members_);
@@ -52,15 +64,18 @@ class CombineCommand : public Command {
         mean_nll += f.quality.nll / static_cast<double>(rows.size());
       }
       const Combined c = apply_rule(rule, input.test, threads);
-      rows.push_back(figures_of(rule.stack ? "stack" : rule_.rule, c.view(), input.test.label, c.label, members_));
+      rows.push_back(figures_of(rule.stack ? "stack" : rule_.rule, c.view(), input.test.label,
+                                c.label, members_));
       const Quality& q = rows.back().quality;
       text += figures_text(rows) + "\n" + figures_note(input, input.test, "test") + "\n";
-      text += "against the mean member: accuracy " + format_fixed(100 * (q.accuracy - mean_accuracy), 2) + " points, NLL " +
-          format_fixed(100 * (q.nll / mean_nll - 1), 1) + " %\n";
+      text += "against the mean member: accuracy " +
+              format_fixed(100 * (q.accuracy - mean_accuracy), 2) + " points, NLL " +
+              format_fixed(100 * (q.nll / mean_nll - 1), 1) + " %\n";
       if (rule_.weights == "fit" || rule_.weights == "greedy" || rule_.weights == "stack") {
         const Combined seen = apply_rule(rule, input.select, threads);
         const double optimism = q.nll - quality(seen.view(), input.select.label, seen.label).nll;
-        text += "NLL on the rows of the fit is lower by " + format_fixed(optimism, 4) + ": that much it flatters\n";
+        text += "NLL on the rows of the fit is lower by " + format_fixed(optimism, 4) +
+                ": that much it flatters\n";
         document["optimism_nll"] = optimism;
       }
       for (const Figures& f : rows) document["figures"].push_back(figures_json(f));
@@ -68,7 +83,8 @@ class CombineCommand : public Command {
     }
     if (!rule.weights.empty()) {
       text += "weights";
-      for (size_t m = 0; m < rule.weights.size(); ++m) text += "  " + input.name[m] + " " + format_fixed(rule.weights[m], 3);
+      for (size_t m = 0; m < rule.weights.size(); ++m)
+        text += "  " + input.name[m] + " " + format_fixed(rule.weights[m], 3);
       text += "\n";
       document["weights"] = rule.weights;
     }
@@ -78,7 +94,8 @@ class CombineCommand : public Command {
       t.scores = c.probability;
       t.is_logit = false;
       t.classes = input.classes;
-      t.metadata = {{"rule", rule.stack ? "stack" : rule_.rule}, {"members", std::to_string(input.id.size())}};
+      t.metadata = {{"rule", rule.stack ? "stack" : rule_.rule},
+                    {"members", std::to_string(input.id.size())}};
       write_member_table(flags_.out, t);
       session.note(flags_.out + ": " + format_count(c.size()) + " rows");
     }
@@ -96,6 +113,8 @@ class CombineCommand : public Command {
 
 }  // namespace
 
-std::unique_ptr<Command> make_ensemble_combine_command() { return std::make_unique<CombineCommand>(); }
+std::unique_ptr<Command> make_ensemble_combine_command() {
+  return std::make_unique<CombineCommand>();
+}
 
 }  // namespace ballast::cli

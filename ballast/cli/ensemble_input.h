@@ -35,13 +35,27 @@ struct MemberFlags : FigureFlags {
 };
 template <class Visitor>
 void describe(Visitor& visit, MemberFlags& o) {
-  visit("labels", o.labels, {.help = "true classes of the rows: .csv, .npy or .safetensors; needed where the members' files have none",
-                             .flags = "--labels", .value_name = "FILE"});
-  visit("select_share", o.select_share, {.help = "share of the rows that weights, selection and stacking may read, where members have one "
-                                                 "file each", .flags = "--select-share", .range = half_open(0, 1)});
-  visit("calib_share", o.calib_share, {.help = "share of the rows for calibration, likewise", .flags = "--calib-share", .range = half_open(0, 1)});
-  visit("share_roles", o.share_roles, {.help = "fit and judge on the same rows; figures are marked optimistic", .flags = "--share-roles"});
-  visit("trust_roles", o.trust_roles, {.help = "take predictions that say they are of the training rows", .flags = "--trust-roles"});
+  visit("labels", o.labels,
+        {.help = "true classes of the rows: .csv, .npy or .safetensors; needed where the members' "
+                 "files have none",
+         .flags = "--labels",
+         .value_name = "FILE"});
+  visit("select_share", o.select_share,
+        {.help = "share of the rows that weights, selection and stacking may read, where members "
+                 "have one "
+                 "file each",
+         .flags = "--select-share",
+         .range = half_open(0, 1)});
+  visit("calib_share", o.calib_share,
+        {.help = "share of the rows for calibration, likewise",
+         .flags = "--calib-share",
+         .range = half_open(0, 1)});
+  visit("share_roles", o.share_roles,
+        {.help = "fit and judge on the same rows; figures are marked optimistic",
+         .flags = "--share-roles"});
+  visit("trust_roles", o.trust_roles,
+        {.help = "take predictions that say they are of the training rows",
+         .flags = "--trust-roles"});
   describe(visit, static_cast<FigureFlags&>(o));
 }
 
@@ -60,11 +74,11 @@ struct RoleTable {
 struct EnsembleInput {
   /// The ensemble's folder; empty: files.
   std::filesystem::path folder;
-  std::vector<int64_t> id;          ///< numbers of the members
+  std::vector<int64_t> id;  ///< numbers of the members
   std::vector<std::string> name;
   /// Of an ensemble's folder: the runs of each member, as ensemble.json names them.
   std::vector<std::vector<std::string>> nets;
-  std::vector<std::string> classes; ///< or empty
+  std::vector<std::string> classes;  ///< or empty
   RoleTable select, calib, test;
   /// All rows of the members' files, where each has one; else those of test.
   RoleTable all;
@@ -83,11 +97,14 @@ struct Needs {
 
 /// Operands are prediction files, run folders, or one folder of an ensemble.
 ///
-/// Run folders   predictions/test.safetensors; role select and calib are halves of predictions/hold.safetensors where every
+/// Run folders   predictions/test.safetensors; role select and calib are halves of
+/// predictions/hold.safetensors where every
 ///               member has it, else shares of the rows of test, as of files.
-/// Files         a share of the rows each where something is fitted; all rows are test where nothing is.
+/// Files         a share of the rows each where something is fitted; all rows are test where
+///               nothing is.
 /// Errors        DataError; std::invalid_argument.
-EnsembleInput load_members(const std::vector<std::string>& operands, const MemberFlags& flags, const Needs& needs);
+EnsembleInput load_members(const std::vector<std::string>& operands, const MemberFlags& flags,
+                           const Needs& needs);
 
 /// ensemble.json of a folder, or an empty object.
 JsonValue read_ensemble_json(const std::filesystem::path& folder);
@@ -99,13 +116,16 @@ struct Figures {
   Quality quality;
   QualityBounds bounds;
 };
-Figures figures_of(std::string name, const Predictions& p, std::span<const int32_t> label, std::span<const int32_t> predicted, const FigureFlags& flags);
+Figures figures_of(std::string name, const Predictions& p, std::span<const int32_t> label,
+                   std::span<const int32_t> predicted, const FigureFlags& flags);
 /// The same of every member.
-std::vector<Figures> member_figures(const EnsembleInput& input, const RoleTable& rows, const FigureFlags& flags);
+std::vector<Figures> member_figures(const EnsembleInput& input, const RoleTable& rows,
+                                    const FigureFlags& flags);
 /// A table of figures with 95 % intervals, and as JSON.
 std::string figures_text(const std::vector<Figures>& rows);
 nlohmann::ordered_json figures_json(const Figures& f);
-/// "role test, 10,000 rows; 95 % intervals of 1,000 resamplings", with a word where figures are optimistic.
+/// "role test, 10,000 rows; 95 % intervals of 1,000 resamplings", with a word where figures are
+/// optimistic.
 std::string figures_note(const EnsembleInput& input, const RoleTable& rows, std::string_view role);
 
 int thread_count(const FigureFlags& flags);

@@ -65,10 +65,12 @@ bool has_plan(const fs::path& folder) {
 
 EnsemblePlan read_plan(const fs::path& folder) {
   const auto file = folder / "plan.json";
-  check<DataError>(has_plan(folder), "ensemble", folder.string(), ": no ensemble: there is no plan.json in it");
+  check<DataError>(has_plan(folder), "ensemble", folder.string(),
+                   ": no ensemble: there is no plan.json in it");
   const JsonValue json = parse_json(read_text_file(file, 1 << 26), file.string());
   EnsemblePlan plan;
-  if (const JsonValue* training = json.find("training"); training != nullptr) plan.training = training_from(*training);
+  if (const JsonValue* training = json.find("training"); training != nullptr)
+    plan.training = training_from(*training);
   for (const JsonValue& m : json.at("members").elements()) {
     PlannedMember one;
     one.id = m.at("id").integer();
@@ -129,7 +131,8 @@ std::vector<fs::path> prediction_folders(const fs::path& ensemble, const Planned
 
 uint64_t net_seed(const PlannedMember& member, int64_t fold) {
   const uint64_t seed = member.seed.value_or(0);
-  return member.folds == 0 ? seed : Key(seed).fold_in("fold").fold_in(static_cast<uint64_t>(fold)).bits();
+  return member.folds == 0 ? seed
+                           : Key(seed).fold_in("fold").fold_in(static_cast<uint64_t>(fold)).bits();
 }
 
 bool is_finished(const fs::path& run) {
@@ -139,8 +142,9 @@ bool is_finished(const fs::path& run) {
 
 bool is_finished(const fs::path& ensemble, const PlannedMember& member) {
   std::error_code error;
-  return std::ranges::all_of(prediction_folders(ensemble, member),
-                             [&](const fs::path& folder) { return fs::exists(folder / "test.safetensors", error); });
+  return std::ranges::all_of(prediction_folders(ensemble, member), [&](const fs::path& folder) {
+    return fs::exists(folder / "test.safetensors", error);
+  });
 }
 
 std::vector<std::string> join_vary(const std::vector<std::string>& parts) {
@@ -148,7 +152,7 @@ std::vector<std::string> join_vary(const std::vector<std::string>& parts) {
   for (const std::string& part : parts) {
     const size_t equal = part.find('=');
     const bool key = equal != std::string::npos &&
-        part.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789_.-") >= equal;
+                     part.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789_.-") >= equal;
     if (key || out.empty()) {
       out.push_back(part);
     } else {
@@ -158,7 +162,8 @@ std::vector<std::string> join_vary(const std::vector<std::string>& parts) {
   return out;
 }
 
-std::pair<std::string, std::vector<std::string>> parse_vary(const std::string& text, const OptionTable& table) {
+std::pair<std::string, std::vector<std::string>> parse_vary(const std::string& text,
+                                                            const OptionTable& table) {
   const size_t equal = text.find('=');
   const auto wrong = [&] { usage_error("--vary must be KEY=VALUE,VALUE, got \"" + text + "\""); };
   if (equal == std::string::npos || equal == 0) wrong();

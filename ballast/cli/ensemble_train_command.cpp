@@ -20,7 +20,9 @@ std::string check_member_bag(const std::string& text) {
   int64_t folds = 0;
   const char* end = text.data() + text.size();
   if (text == "none" || text == "bootstrap") return "";
-  if (text.starts_with("folds:") && std::from_chars(text.data() + 6, end, folds).ptr == end && folds >= 2 && folds <= 1000) return "";
+  if (text.starts_with("folds:") && std::from_chars(text.data() + 6, end, folds).ptr == end &&
+      folds >= 2 && folds <= 1000)
+    return "";
   if (text.starts_with("subset:")) {
     try {
       parse_bag(text);
@@ -28,7 +30,8 @@ std::string check_member_bag(const std::string& text) {
     } catch (const std::invalid_argument&) {
     }
   }
-  return "must be none, bootstrap, subset:S with 0 < S < 1 or folds:K with K >= 2, got \"" + text + "\"";
+  return "must be none, bootstrap, subset:S with 0 < S < 1 or folds:K with K >= 2, got \"" + text +
+         "\"";
 }
 
 struct ParallelFlags {
@@ -38,10 +41,18 @@ struct ParallelFlags {
 };
 template <class Visitor>
 void describe(Visitor& visit, ParallelFlags& o) {
-  visit("jobs", o.jobs, {.help = "nets at a time; auto: the cores over --threads", .flags = "--jobs", .range = between(1, 4096)});
-  visit("retries", o.retries, {.help = "how often a net that died goes on", .flags = "--retries", .range = between(0, 100)});
-  visit("min_members", o.min_members, {.help = "fewer trained members than this fail the command", .flags = "--min-members",
-                                       .range = between(1, 10'000)});
+  visit("jobs", o.jobs,
+        {.help = "nets at a time; auto: the cores over --threads",
+         .flags = "--jobs",
+         .range = between(1, 4096)});
+  visit("retries", o.retries,
+        {.help = "how often a net that died goes on",
+         .flags = "--retries",
+         .range = between(0, 100)});
+  visit("min_members", o.min_members,
+        {.help = "fewer trained members than this fail the command",
+         .flags = "--min-members",
+         .range = between(1, 10'000)});
 }
 
 struct VaryFlags {
@@ -51,12 +62,21 @@ struct VaryFlags {
 };
 template <class Visitor>
 void describe(Visitor& visit, VaryFlags& o) {
-  visit("vary", o.vary, {.help = "what differs beside the seed: a key of train and its values; may be given several times",
-                         .flags = "--vary", .value_name = "KEY=V,V"});
-  visit("vary_mode", o.vary_mode, {.help = "zip: member m has value m of each key; grid: all combinations; random: drawn",
-                                   .flags = "--vary-mode", .choices = "zip grid random"});
-  visit("bag", o.bag, {.help = "what a member trains on: bootstrap, subset:S, or folds:K: K nets, each without one fold, whose "
-                               "predictions on it serve stacking", .flags = "--bag", .check = check_member_bag});
+  visit("vary", o.vary,
+        {.help = "what differs beside the seed: a key of train and its values; may be given "
+                 "several times",
+         .flags = "--vary",
+         .value_name = "KEY=V,V"});
+  visit("vary_mode", o.vary_mode,
+        {.help = "zip: member m has value m of each key; grid: all combinations; random: drawn",
+         .flags = "--vary-mode",
+         .choices = "zip grid random"});
+  visit("bag", o.bag,
+        {.help = "what a member trains on: bootstrap, subset:S, or folds:K: K nets, each without "
+                 "one fold, whose "
+                 "predictions on it serve stacking",
+         .flags = "--bag",
+         .check = check_member_bag});
 }
 
 /// --out, runs/<name>, or the next runs/ensemble-<n> that does not exist.
@@ -74,7 +94,8 @@ struct CountFlags {
 };
 template <class Visitor>
 void describe(Visitor& visit, CountFlags& o) {
-  visit("members", o.members, {.help = "number of members", .flags = "--members", .range = between(1, 10'000)});
+  visit("members", o.members,
+        {.help = "number of members", .flags = "--members", .range = between(1, 10'000)});
 }
 
 /// Combination, temperature and page, as their commands do it.
@@ -98,10 +119,13 @@ std::vector<std::string> applied_variables(const OptionTable& table) {
   return out;
 }
 
-int train_and_finish(const Session& session, const fs::path& folder, EnsemblePlan& plan, const ParallelFlags& flags,
-                     const OptionTable& table) {
-  const int code = train_members(session, folder, plan, {.jobs = flags.jobs.value_or(0), .retries = flags.retries,
-                                                         .min_members = flags.min_members, .without = applied_variables(table)});
+int train_and_finish(const Session& session, const fs::path& folder, EnsemblePlan& plan,
+                     const ParallelFlags& flags, const OptionTable& table) {
+  const int code = train_members(session, folder, plan,
+                                 {.jobs = flags.jobs.value_or(0),
+                                  .retries = flags.retries,
+                                  .min_members = flags.min_members,
+                                  .without = applied_variables(table)});
   return code == kDone ? finish(session, folder) : code;
 }
 
@@ -135,24 +159,36 @@ class EnsembleTrainCommand : public Command {
         .operands = "",
         .about =
             "Takes every flag of train. --out is the ensemble's folder (without it a new one, "
-            "runs/ensemble-<n>); a run for each member stands in members/, with a seed that hangs on --seed and the member's number alone: trained first, alone, two at a time or a year later it has the "
-            "same bits. Members are processes, as many at a time as there are cores for (--threads each, default 1).\n"
+            "runs/ensemble-<n>); a run for each member stands in members/, with a seed that hangs "
+            "on --seed and the member's number alone: trained first, alone, two at a time or a "
+            "year later it has the "
+            "same bits. Members are processes, as many at a time as there are cores for (--threads "
+            "each, default 1).\n"
             "\n"
-            "A tenth of the training pictures (--hold-share) is read by no member: weights and temperature of the ensemble are "
+            "A tenth of the training pictures (--hold-share) is read by no member: weights and "
+            "temperature of the ensemble are "
             "fitted there. All members share the split.\n"
             "\n"
-            "The same command with --out or --name goes on where it stood: what is done stays, what was "
+            "The same command with --out or --name goes on where it stood: what is done stays, "
+            "what was "
             "interrupted or killed goes on from its last "
-            "checkpoint and ends with the same bits. A member that dies is repeated alone; one that is lost is named and left "
+            "checkpoint and ends with the same bits. A member that dies is repeated alone; one "
+            "that is lost is named and left "
             "out. At the end the members are combined and calibrated, and report.html is written.",
         .examples =
             {
-                {"five members, your own pictures", "ballast ensemble train --data photos/ --members 5"},
-                {"other architectures", "ballast ensemble train --out runs/mixed --members 3 --vary model=resnet20,lenet,wide_resnet16_4"},
-                {"other learning rates", "ballast ensemble train --out runs/rates --members 3 --vary lr=0.05,0.1,0.2"},
-                {"other pictures each", "ballast ensemble train --out runs/bags --members 5 --bag bootstrap"},
-                {"out-of-fold predictions, for stacking", "ballast ensemble train --out runs/folds --members 3 --bag folds:5 "
-                                                          "--vary model=lenet,resnet20,mlp:2x256"},
+                {"five members, your own pictures",
+                 "ballast ensemble train --data photos/ --members 5"},
+                {"other architectures",
+                 "ballast ensemble train --out runs/mixed --members 3 --vary "
+                 "model=resnet20,lenet,wide_resnet16_4"},
+                {"other learning rates",
+                 "ballast ensemble train --out runs/rates --members 3 --vary lr=0.05,0.1,0.2"},
+                {"other pictures each",
+                 "ballast ensemble train --out runs/bags --members 5 --bag bootstrap"},
+                {"out-of-fold predictions, for stacking",
+                 "ballast ensemble train --out runs/folds --members 3 --bag folds:5 "
+                 "--vary model=lenet,resnet20,mlp:2x256"},
             },
     };
   }
@@ -181,7 +217,8 @@ class EnsembleTrainCommand : public Command {
  private:
   TrainingPlan training_plan() {
     if (options_.data.bag != "none") usage_error("--data-bag is a single run's: give --bag");
-    if (options_.data.split_seed) usage_error("the split of an ensemble hangs on --seed: leave --split-seed out");
+    if (options_.data.split_seed)
+      usage_error("the split of an ensemble hangs on --seed: leave --split-seed out");
     TrainingPlan out;
     out.seed = options_.run.seed;
     out.threads = options_.run.threads.value_or(1);
@@ -189,38 +226,49 @@ class EnsembleTrainCommand : public Command {
     out.vary_mode = vary_.vary_mode;
     out.bag = vary_.bag;
     const bool folds = out.bag.starts_with("folds:");
-    if (folds && options_.data.split_hold > 0) usage_error("--hold-share must be 0 with --bag folds:K, which holds folds out");
+    if (folds && options_.data.split_hold > 0)
+      usage_error("--hold-share must be 0 with --bag folds:K, which holds folds out");
     if (!folds && table_.find("data.split.hold")->origin == "default") {
       table_.set("data.split.hold", OptionValue::from_text("0.1"), "ensemble");
     }
     // Members and later commands may run elsewhere.
     std::error_code error;
     for (std::string* path : {&options_.data.source, &options_.model.pretrained}) {
-      if (!path->empty() && fs::exists(*path, error)) *path = fs::absolute(*path).lexically_normal().string();
+      if (!path->empty() && fs::exists(*path, error))
+        *path = fs::absolute(*path).lexically_normal().string();
     }
     for (const OptionRow& row : table_.rows()) {
-      const bool own = row.key == "run.out" || row.key == "run.seed" || row.key == "run.threads" || row.key == "run.name";
+      const bool own = row.key == "run.out" || row.key == "run.seed" || row.key == "run.threads" ||
+                       row.key == "run.name";
       if (!own && row.origin != "default") out.common.emplace_back(row.key, row.text());
     }
     return out;
   }
 
-  void check_same(const fs::path& folder, const EnsemblePlan& kept, const EnsemblePlan& asked) const {
-    const std::string more = "; ballast ensemble add " + folder.string() + " --members N trains more members";
-    check(kept.training.has_value(), "ensemble", folder.string(), " holds an ensemble of adopted members; give another --out");
+  void check_same(const fs::path& folder, const EnsemblePlan& kept,
+                  const EnsemblePlan& asked) const {
+    const std::string more =
+        "; ballast ensemble add " + folder.string() + " --members N trains more members";
+    check(kept.training.has_value(), "ensemble", folder.string(),
+          " holds an ensemble of adopted members; give another --out");
     int64_t trained = 0;
     for (const PlannedMember& m : kept.members) trained += m.seed ? 1 : 0;
-    check(trained >= count_.members, "ensemble", folder.string(), " has ", trained, " members, got --members ", count_.members, more);
-    check(kept.training->threads == asked.training->threads, "ensemble", "threads of a member must stay ", kept.training->threads,
+    check(trained >= count_.members, "ensemble", folder.string(), " has ", trained,
+          " members, got --members ", count_.members, more);
+    check(kept.training->threads == asked.training->threads, "ensemble",
+          "threads of a member must stay ", kept.training->threads,
           ", which its bits hang on, got ", asked.training->threads);
     if (*kept.training == *asked.training) return;
     for (const auto& [key, value] : asked.training->common) {
-      const auto at = std::ranges::find(kept.training->common, key, &std::pair<std::string, std::string>::first);
+      const auto at = std::ranges::find(kept.training->common, key,
+                                        &std::pair<std::string, std::string>::first);
       const std::string before = at == kept.training->common.end() ? "its default" : at->second;
-      check(before == value, "ensemble", folder.string(), " holds an ensemble of another configuration: ", key, " is ", before,
-            " there and ", value, " now; another --out keeps both");
+      check(before == value, "ensemble", folder.string(),
+            " holds an ensemble of another configuration: ", key, " is ", before, " there and ",
+            value, " now; another --out keeps both");
     }
-    fail("ensemble", folder.string(), " holds an ensemble of another configuration; another --out keeps both", more);
+    fail("ensemble", folder.string(),
+         " holds an ensemble of another configuration; another --out keeps both", more);
   }
 
   RunOptions options_;
@@ -236,7 +284,8 @@ struct AddFlags {
 };
 template <class Visitor>
 void describe(Visitor& visit, AddFlags& o) {
-  visit("vary", o.vary, {.help = "in place of what varied so far", .flags = "--vary", .value_name = "KEY=V,V"});
+  visit("vary", o.vary,
+        {.help = "in place of what varied so far", .flags = "--vary", .value_name = "KEY=V,V"});
 }
 
 class EnsembleAddCommand : public Command {
@@ -251,18 +300,23 @@ class EnsembleAddCommand : public Command {
         .name = "ensemble add",
         .summary = "train more members of an ensemble",
         .operands = "RUN",
-        .about = "Appends members with the options of ballast ensemble train and new numbers: five and two more are the seven that "
-                 "seven at once would be. If it is interrupted, ballast ensemble train with its first options goes on.",
+        .about =
+            "Appends members with the options of ballast ensemble train and new numbers: five and "
+            "two more are the seven that "
+            "seven at once would be. If it is interrupted, ballast ensemble train with its first "
+            "options goes on.",
         .examples = {{"two more", "ballast ensemble add runs/ens --members 2"}},
     };
   }
   std::pair<size_t, size_t> operands() const override { return {1, 1}; }
   int run(const Session& session, const Arguments& arguments) override {
     const fs::path folder = arguments.operands[0];
-    check<DataError>(has_plan(folder), "ensemble", folder.string(), ": no ensemble: there is no plan.json in it");
+    check<DataError>(has_plan(folder), "ensemble", folder.string(),
+                     ": no ensemble: there is no plan.json in it");
     const FileLock lock(folder / ".lock", "ballast ensemble add");
     EnsemblePlan plan = read_plan(folder);
-    check(plan.training.has_value(), "ensemble", folder.string(), " holds adopted members only; ballast ensemble train makes one to add to");
+    check(plan.training.has_value(), "ensemble", folder.string(),
+          " holds adopted members only; ballast ensemble train makes one to add to");
     RunOptions options;
     const OptionTable table = option_table(options);
     const std::vector<std::string> vary = plan.training->vary;
@@ -283,7 +337,11 @@ class EnsembleAddCommand : public Command {
 
 }  // namespace
 
-std::unique_ptr<Command> make_ensemble_train_command() { return std::make_unique<EnsembleTrainCommand>(); }
-std::unique_ptr<Command> make_ensemble_add_command() { return std::make_unique<EnsembleAddCommand>(); }
+std::unique_ptr<Command> make_ensemble_train_command() {
+  return std::make_unique<EnsembleTrainCommand>();
+}
+std::unique_ptr<Command> make_ensemble_add_command() {
+  return std::make_unique<EnsembleAddCommand>();
+}
 
 }  // namespace ballast::cli

@@ -48,15 +48,21 @@ std::string common_toml(const TrainingPlan& plan) {
 
 class MemberTrainer {
  public:
-  MemberTrainer(const Session& session, const fs::path& folder, const EnsemblePlan& plan, const MemberTrainerOptions& options)
-      : session_(session), folder_(folder), training_(plan.training.value()), options_(options), events_(folder / "events.jsonl") {
+  MemberTrainer(const Session& session, const fs::path& folder, const EnsemblePlan& plan,
+                const MemberTrainerOptions& options)
+      : session_(session),
+        folder_(folder),
+        training_(plan.training.value()),
+        options_(options),
+        events_(folder / "events.jsonl") {
     for (const PlannedMember& m : plan.members) {
       if (!m.seed || m.retired) continue;
       const auto runs = member_runs(folder, m);
       for (size_t f = 0; f < runs.size(); ++f) {
         const std::string how = ended_as(runs[f]);
         if (how == "diverged" || how == "non_finite") {
-          lose(m.id, "member " + m.name + " is lost: it " + (how == "diverged" ? "diverged" : "became non-finite"));
+          lose(m.id, "member " + m.name + " is lost: it " +
+                         (how == "diverged" ? "diverged" : "became non-finite"));
         } else if (how.empty()) {
           left_.push_back({&m, static_cast<int64_t>(f), runs[f],
                            m.folds == 0 ? m.name : m.name + " fold " + std::to_string(f), 0});
@@ -70,8 +76,9 @@ class MemberTrainer {
     int64_t jobs = options_.jobs > 0 ? options_.jobs : std::max(1, usable_cores() / t);
     jobs = std::clamp<int64_t>(jobs, 1, std::max<int64_t>(1, static_cast<int64_t>(left_.size())));
     if (!left_.empty()) {
-      session_.note(format_count(static_cast<int64_t>(left_.size())) + " nets to train, " + std::to_string(jobs) +
-                    " at a time, " + std::to_string(t) + (t == 1 ? " thread each" : " threads each"));
+      session_.note(format_count(static_cast<int64_t>(left_.size())) + " nets to train, " +
+                    std::to_string(jobs) + " at a time, " + std::to_string(t) +
+                    (t == 1 ? " thread each" : " threads each"));
     }
     write_file_atomic(folder_ / "common.toml", common_toml(training_));
     const std::vector<int> cores = allowed_cores();
@@ -141,11 +148,15 @@ class MemberTrainer {
                      .threads = static_cast<int>(training_.threads),
                      .cores = cores,
                      .without = options_.without};
-    const auto set = [&](const std::string& key, const std::string& value) { out.words.push_back("--" + key + "=" + value); };
+    const auto set = [&](const std::string& key, const std::string& value) {
+      out.words.push_back("--" + key + "=" + value);
+    };
     for (const auto& [key, value] : m.recipe) set(key, value);
     set("run.seed", std::to_string(net_seed(m, net.fold)));
     set("data.split.seed", std::to_string(training_.seed));
-    set("data.bag", m.folds == 0 ? training_.bag : "fold:" + std::to_string(net.fold) + "/" + std::to_string(m.folds));
+    set("data.bag", m.folds == 0
+                        ? training_.bag
+                        : "fold:" + std::to_string(net.fold) + "/" + std::to_string(m.folds));
     set("run.threads", std::to_string(training_.threads));
     set("run.out", net.run.string());
     set("progress", "plain");
@@ -176,14 +187,16 @@ class MemberTrainer {
       return;
     }
     event(end.code == kNonFinite ? "diverged" : "failed", net, &end);
-    const std::string how =
-        end.signal != 0 ? "ended by signal " + std::to_string(end.signal) : "exit code " + std::to_string(end.code);
+    const std::string how = end.signal != 0 ? "ended by signal " + std::to_string(end.signal)
+                                            : "exit code " + std::to_string(end.code);
     // Wrong words and data are wrong for ever, and so is a loss that grows.
-    if (end.code == kUsage || end.code == kData || end.code == kNonFinite || net.attempts >= options_.retries) {
+    if (end.code == kUsage || end.code == kData || end.code == kNonFinite ||
+        net.attempts >= options_.retries) {
       lose(net.member->id, "member " + net.name + " is lost (" + how + "): " + end.last_line);
       return;
     }
-    session_.note("member " + net.name + ": " + how + "; it goes on alone when the others are done");
+    session_.note("member " + net.name + ": " + how +
+                  "; it goes on alone when the others are done");
     ++net.attempts;
     again_.push_back(net);
   }
@@ -203,7 +216,8 @@ class MemberTrainer {
 
 }  // namespace
 
-int train_members(const Session& session, const fs::path& folder, EnsemblePlan& plan, const MemberTrainerOptions& options) {
+int train_members(const Session& session, const fs::path& folder, EnsemblePlan& plan,
+                  const MemberTrainerOptions& options) {
   std::vector<int64_t> lost;
   {
     MemberTrainer trainer(session, folder, plan, options);
@@ -226,8 +240,8 @@ int train_members(const Session& session, const fs::path& folder, EnsemblePlan& 
     ready += m.lost ? 0 : 1;
   }
   if (ready < std::min(options.min_members, asked)) {
-    session.warn("only " + std::to_string(ready) + " of " + std::to_string(asked) + " members are trained, --min-members is " +
-                 std::to_string(options.min_members));
+    session.warn("only " + std::to_string(ready) + " of " + std::to_string(asked) +
+                 " members are trained, --min-members is " + std::to_string(options.min_members));
     return kNonFinite;
   }
   return kDone;

@@ -17,7 +17,8 @@ bool read_number(std::string_view text, T& out) {
   return error == std::errc() && end == text.data() + text.size();
 }
 
-std::vector<int64_t> fold_numbers(int64_t folds, std::span<const int64_t> labels, std::span<const int64_t> groups, Key key) {
+std::vector<int64_t> fold_numbers(int64_t folds, std::span<const int64_t> labels,
+                                  std::span<const int64_t> groups, Key key) {
   std::unordered_map<int64_t, std::vector<size_t>> members;
   std::map<int64_t, std::vector<size_t>> classes;
   for (size_t i = 0; i < labels.size(); ++i) {
@@ -63,18 +64,25 @@ Bag parse_bag(std::string_view text) {
     bag.kind = Bag::Kind::subset;
     if (read_number(text.substr(7), bag.share) && bag.share > 0 && bag.share < 1) return bag;
   }
-  if (const size_t slash = text.find('/'); text.starts_with("fold:") && slash != std::string_view::npos) {
+  if (const size_t slash = text.find('/');
+      text.starts_with("fold:") && slash != std::string_view::npos) {
     bag.kind = Bag::Kind::fold;
-    if (read_number(text.substr(5, slash - 5), bag.fold) && read_number(text.substr(slash + 1), bag.folds) && bag.folds >= 2 &&
-        bag.fold >= 0 && bag.fold < bag.folds) {
+    if (read_number(text.substr(5, slash - 5), bag.fold) &&
+        read_number(text.substr(slash + 1), bag.folds) && bag.folds >= 2 && bag.fold >= 0 &&
+        bag.fold < bag.folds) {
       return bag;
     }
   }
-  fail("bag", "bag must be none, bootstrap, subset:S with 0 < S < 1 or fold:I/K with 0 <= I < K and K >= 2, got \"", text, "\"");
+  fail("bag",
+       "bag must be none, bootstrap, subset:S with 0 < S < 1 or fold:I/K with 0 <= I < K and K >= "
+       "2, got \"",
+       text, "\"");
 }
 
-BagParts draw_bag(const Bag& bag, std::span<const int64_t> labels, std::span<const int64_t> groups, Key key, Key folds_key) {
-  check(labels.size() == groups.size(), "bag", "there must be a group for each label, got ", groups.size(), " for ", labels.size());
+BagParts draw_bag(const Bag& bag, std::span<const int64_t> labels, std::span<const int64_t> groups,
+                  Key key, Key folds_key) {
+  check(labels.size() == groups.size(), "bag", "there must be a group for each label, got ",
+        groups.size(), " for ", labels.size());
   const auto n = static_cast<int64_t>(labels.size());
   BagParts out;
   switch (bag.kind) {
@@ -83,12 +91,14 @@ BagParts draw_bag(const Bag& bag, std::span<const int64_t> labels, std::span<con
       break;
     case Bag::Kind::bootstrap:
       for (int64_t i = 0; i < n; ++i) {
-        out.train.push_back(static_cast<int64_t>(slot_below(key, 0, static_cast<uint64_t>(n), 0, static_cast<uint64_t>(i))));
+        out.train.push_back(static_cast<int64_t>(
+            slot_below(key, 0, static_cast<uint64_t>(n), 0, static_cast<uint64_t>(i))));
       }
       std::sort(out.train.begin(), out.train.end());
       break;
     case Bag::Kind::subset:
-      out.train = limit_stratified(labels, std::max<int64_t>(1, std::llround(bag.share * static_cast<double>(n))), key);
+      out.train = limit_stratified(
+          labels, std::max<int64_t>(1, std::llround(bag.share * static_cast<double>(n))), key);
       break;
     case Bag::Kind::fold: {
       check(n >= bag.folds, "bag", "folds must be at most the pictures (", n, "), got ", bag.folds);

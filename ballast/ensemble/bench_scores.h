@@ -22,7 +22,8 @@ inline int threads() {
   return text == nullptr ? 1 : std::atoi(text);
 }
 
-/// Logits of members that are right more often than not and differ: noise in (-2, 2) from a small generator, 3 for the class of
+/// Logits of members that are right more often than not and differ: noise in (-2, 2) from a small
+/// generator, 3 for the class of
 /// the row (row % k) in about four fifths of the rows.
 struct Scores {
   std::vector<std::vector<float>> z;
@@ -36,7 +37,8 @@ struct Scores {
     for (int64_t m = 0; m < members; ++m) {
       std::vector<float>& out = z.emplace_back(static_cast<size_t>(n * k));
       for (int64_t i = 0; i < n * k; ++i) {
-        out[static_cast<size_t>(i)] = std::bit_cast<float>(static_cast<uint32_t>(next() >> 41) | 0x3f800000U) * 4 - 6;
+        out[static_cast<size_t>(i)] =
+            std::bit_cast<float>(static_cast<uint32_t>(next() >> 41) | 0x3f800000U) * 4 - 6;
       }
       for (int64_t i = 0; i < n; ++i) {
         if (next() % 5 != 0) out[static_cast<size_t>(i * k + i % k)] += 3;

@@ -1,4 +1,5 @@
-// calibrate/small: temperature of 50,000 rows x 100 classes; calibrate/large: of 1,000,000 x 10. Counters: seconds, evaluations.
+// calibrate/small: temperature of 50,000 rows x 100 classes; calibrate/large: of 1,000,000 x 10.
+// Counters: seconds, evaluations.
 
 #include <benchmark/benchmark.h>
 
@@ -12,7 +13,8 @@ void temperature(benchmark::State& state, int64_t n, int32_t k) {
   ballast::Temperature t;
   double least = 0;
   for (auto _ : state) {
-    least = ballast::bench::least_seconds(5, [&] { t = ballast::fit_temperature(s.views[0], s.label, ballast::bench::threads()); });
+    least = ballast::bench::least_seconds(
+        5, [&] { t = ballast::fit_temperature(s.views[0], s.label, ballast::bench::threads()); });
   }
   state.counters["seconds"] = least;
   state.counters["evaluations"] = t.evaluations;

@@ -1,4 +1,5 @@
-// combine/<rule>: BALLAST_BENCH_MEMBERS (100) members x BALLAST_BENCH_ROWS (1,000,000) rows x 10 classes in memory. Counters: gb_s
+// combine/<rule>: BALLAST_BENCH_MEMBERS (100) members x BALLAST_BENCH_ROWS (1,000,000) rows x 10
+// classes in memory. Counters: gb_s
 // of the rule, and read_gb_s of a plain summing read of the same bytes with as many threads.
 
 #include <algorithm>
@@ -21,7 +22,8 @@ int64_t number(const char* name, int64_t other) {
 }
 
 const Scores& scores() {
-  static const Scores made(number("BALLAST_BENCH_MEMBERS", 100), number("BALLAST_BENCH_ROWS", 1'000'000), 10);
+  static const Scores made(number("BALLAST_BENCH_MEMBERS", 100),
+                           number("BALLAST_BENCH_ROWS", 1'000'000), 10);
   return made;
 }
 
@@ -43,7 +45,8 @@ void plain_read(const Scores& s, int threads) {
   const int64_t pieces = (size + kPiece - 1) / kPiece;
   pool.run(pieces * static_cast<int64_t>(s.z.size()), [&](int64_t i, int) {
     const int64_t begin = i % pieces * kPiece;
-    float sum = sum_of(s.z[static_cast<size_t>(i / pieces)].data() + begin, std::min(kPiece, size - begin));
+    float sum =
+        sum_of(s.z[static_cast<size_t>(i / pieces)].data() + begin, std::min(kPiece, size - begin));
     benchmark::DoNotOptimize(sum);
   });
 }
@@ -56,7 +59,8 @@ void rule(benchmark::State& state, const std::string& name) {
   for (auto _ : state) {
     read = ballast::bench::least_seconds(3, [&] { plain_read(s, threads); });
     ours = ballast::bench::least_seconds(3, [&] {
-      benchmark::DoNotOptimize(ballast::combine(s.views, {.rule = ballast::parse_rule(name), .threads = threads}));
+      benchmark::DoNotOptimize(
+          ballast::combine(s.views, {.rule = ballast::parse_rule(name), .threads = threads}));
     });
   }
   state.counters["gb_s"] = gigabytes / ours;
@@ -64,9 +68,13 @@ void rule(benchmark::State& state, const std::string& name) {
 }
 
 BENCHMARK_CAPTURE(rule, mean_logit, "mean_logit")->Name("combine/mean_logit")->Iterations(1);
-BENCHMARK_CAPTURE(rule, mean_probability, "mean_probability")->Name("combine/mean_probability")->Iterations(1);
+BENCHMARK_CAPTURE(rule, mean_probability, "mean_probability")
+    ->Name("combine/mean_probability")
+    ->Iterations(1);
 BENCHMARK_CAPTURE(rule, hard_vote, "hard_vote")->Name("combine/hard_vote")->Iterations(1);
 BENCHMARK_CAPTURE(rule, borda, "borda")->Name("combine/borda")->Iterations(1);
-BENCHMARK_CAPTURE(rule, instant_runoff, "instant_runoff")->Name("combine/instant_runoff")->Iterations(1);
+BENCHMARK_CAPTURE(rule, instant_runoff, "instant_runoff")
+    ->Name("combine/instant_runoff")
+    ->Iterations(1);
 
 }  // namespace

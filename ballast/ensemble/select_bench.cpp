@@ -1,4 +1,5 @@
-// select/greedy: 25 rounds over 100 members x 100,000 rows x 10 classes. select/pairs: all pairs of 100 members x 1,000,000 rows, from
+// select/greedy: 25 rounds over 100 members x 100,000 rows x 10 classes. select/pairs: all pairs
+// of 100 members x 1,000,000 rows, from
 // right and wrong. Counter: seconds.
 
 #include <benchmark/benchmark.h>
@@ -14,7 +15,8 @@ void greedy(benchmark::State& state) {
   double least = 0;
   for (auto _ : state) {
     least = ballast::bench::least_seconds(3, [&] {
-      benchmark::DoNotOptimize(ballast::greedy_select(s.views, s.label, {.threads = ballast::bench::threads()}));
+      benchmark::DoNotOptimize(
+          ballast::greedy_select(s.views, s.label, {.threads = ballast::bench::threads()}));
     });
   }
   state.counters["seconds"] = least;

@@ -1,5 +1,7 @@
-// stack: one regularization, 20 members x 50,000 rows x 10 classes, full weights. Counters: seconds, objective. BALLAST_BENCH_OUT names
-// a file for the scores (float32, member after member) so that another library can solve the same problem.
+// stack: one regularization, 20 members x 50,000 rows x 10 classes, full weights. Counters:
+// seconds, objective. BALLAST_BENCH_OUT names
+// a file for the scores (float32, member after member) so that another library can solve the same
+// problem.
 
 #include <fstream>
 
@@ -15,15 +17,17 @@ void stack(benchmark::State& state) {
   if (const char* out = std::getenv("BALLAST_BENCH_OUT"); out != nullptr) {
     std::ofstream file(out, std::ios::binary);
     for (const auto& z : s.z) {
-      file.write(reinterpret_cast<const char*>(z.data()), static_cast<std::streamsize>(z.size() * sizeof(float)));
+      file.write(reinterpret_cast<const char*>(z.data()),
+                 static_cast<std::streamsize>(z.size() * sizeof(float)));
     }
   }
   ballast::Stack fit;
   double least = 0;
   for (auto _ : state) {
     const double start = ballast::bench::seconds_now();
-    fit = ballast::fit_stack(s.views, s.label,
-                             {.form = ballast::StackForm::full, .lambda = 1e-2, .threads = ballast::bench::threads()});
+    fit = ballast::fit_stack(
+        s.views, s.label,
+        {.form = ballast::StackForm::full, .lambda = 1e-2, .threads = ballast::bench::threads()});
     least = ballast::bench::seconds_now() - start;
   }
   state.counters["seconds"] = least;

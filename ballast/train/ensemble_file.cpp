@@ -39,9 +39,11 @@ Stack stack_from(const JsonValue& json, size_t members, const std::string& label
   stack.weights = numbers_from(json.at("weights"));
   stack.bias = numbers_from(json.at("bias"));
   const auto k = static_cast<size_t>(std::max(stack.k, 0));
-  check<DataError>(stack.bias.size() == k && stack.weights.size() == (stack.form == StackForm::full ? k * members * k : members),
-                   "ensemble", label, ": the stack's weights must fit ", members, " members and ", k, " classes, got ",
-                   stack.weights.size(), " and ", stack.bias.size(), " biases");
+  check<DataError>(
+      stack.bias.size() == k &&
+          stack.weights.size() == (stack.form == StackForm::full ? k * members * k : members),
+      "ensemble", label, ": the stack's weights must fit ", members, " members and ", k,
+      " classes, got ", stack.weights.size(), " and ", stack.bias.size(), " biases");
   return stack;
 }
 
@@ -49,7 +51,10 @@ Stack stack_from(const JsonValue& json, size_t members, const std::string& label
 
 Combined EnsembleRule::apply(std::span<const Predictions> members, int threads) const {
   if (stack) return apply_stack(*stack, members, threads);
-  return combine(members, {.rule = rule, .weights = weights, .member_temperature = member_temperature, .threads = threads});
+  return combine(members, {.rule = rule,
+                           .weights = weights,
+                           .member_temperature = member_temperature,
+                           .threads = threads});
 }
 
 std::vector<float> EnsembleRule::scores(const Combined& c, size_t members) const {
@@ -105,7 +110,8 @@ EnsembleFile ensemble_from_json(const JsonValue& json, const std::string& label)
       for (const JsonValue& net : nets->elements()) one.nets.push_back(net.string());
     }
     if (m.find("weight") != nullptr) rule.weights.push_back(m.at("weight").number());
-    if (m.find("temperature") != nullptr) rule.member_temperature.push_back(m.at("temperature").number());
+    if (m.find("temperature") != nullptr)
+      rule.member_temperature.push_back(m.at("temperature").number());
     out.members.push_back(std::move(one));
   }
   for (const auto* list : {&rule.weights, &rule.member_temperature}) {
@@ -117,7 +123,8 @@ EnsembleFile ensemble_from_json(const JsonValue& json, const std::string& label)
   rule.temperature = json.number_or("temperature", 1);
   check<DataError>(std::isfinite(rule.temperature) && rule.temperature > 0, "ensemble", label,
                    ": temperature must be above 0, got ", rule.temperature);
-  if (const JsonValue* s = json.find("stack"); s != nullptr) rule.stack = stack_from(*s, members.size(), label);
+  if (const JsonValue* s = json.find("stack"); s != nullptr)
+    rule.stack = stack_from(*s, members.size(), label);
   for (const JsonValue& u : json.at("used").elements()) {
     rule.used.emplace_back(parse_data_role(u.at("role").string()), u.at("step").string());
   }
@@ -131,13 +138,16 @@ EnsembleFile read_ensemble_file(const std::filesystem::path& folder) {
   const std::filesystem::path file = folder / "ensemble.json";
   std::error_code error;
   check<DataError>(std::filesystem::exists(file, error), "ensemble", folder.string(),
-                   ": there is no ensemble.json in it; ballast ensemble combine ", folder.string(), " makes it");
-  return ensemble_from_json(parse_json(read_text_file(file, 1 << 26), file.string()), file.string());
+                   ": there is no ensemble.json in it; ballast ensemble combine ", folder.string(),
+                   " makes it");
+  return ensemble_from_json(parse_json(read_text_file(file, 1 << 26), file.string()),
+                            file.string());
 }
 
 bool is_ensemble_folder(const std::filesystem::path& folder) {
   std::error_code error;
-  return std::filesystem::exists(folder / "ensemble.json", error) || std::filesystem::exists(folder / "plan.json", error);
+  return std::filesystem::exists(folder / "ensemble.json", error) ||
+         std::filesystem::exists(folder / "plan.json", error);
 }
 
 }  // namespace ballast

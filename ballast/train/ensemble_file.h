@@ -43,7 +43,8 @@ struct EnsembleRule {
 struct EnsembleMember {
   int64_t id = 0;
   std::string name;
-  /// Its run or model folders, absolute or relative to the ensemble's. Several (nets of folds): the mean of their probabilities.
+  /// Its run or model folders, absolute or relative to the ensemble's. Several (nets of folds):
+  /// the mean of their probabilities.
   std::vector<std::string> nets;
 };
 
@@ -59,7 +60,8 @@ JsonValue to_json(const EnsembleFile& file);
 EnsembleFile ensemble_from_json(const JsonValue& json, const std::string& label);
 /// The ensemble.json of a folder. Errors: DataError with the path and the cause.
 EnsembleFile read_ensemble_file(const std::filesystem::path& folder);
-/// Whether the folder is that of an ensemble: it holds an ensemble.json, or a plan.json from which one is made.
+/// Whether the folder is that of an ensemble: it holds an ensemble.json, or a plan.json from which
+/// one is made.
 bool is_ensemble_folder(const std::filesystem::path& folder);
 
 }  // namespace ballast

@@ -32,12 +32,15 @@ std::vector<View> parse_views(const std::vector<std::string>& texts) {
       out.push_back({View::Kind::hflip});
     } else if (text == "vflip") {
       out.push_back({View::Kind::vflip});
-    } else if (text.starts_with("shift:") && std::from_chars(text.data() + 6, end, by).ptr == end && by >= 1 && by <= 1000) {
-      for (const auto& [dy, dx] : {std::pair{-by, int64_t{0}}, {by, int64_t{0}}, {int64_t{0}, -by}, {int64_t{0}, by}}) {
+    } else if (text.starts_with("shift:") && std::from_chars(text.data() + 6, end, by).ptr == end &&
+               by >= 1 && by <= 1000) {
+      for (const auto& [dy, dx] :
+           {std::pair{-by, int64_t{0}}, {by, int64_t{0}}, {int64_t{0}, -by}, {int64_t{0}, by}}) {
         out.push_back({View::Kind::shift, dy, dx});
       }
     } else {
-      fail("predict", "a view of --tta must be identity, hflip, vflip or shift:N, got \"", text, "\"");
+      fail("predict", "a view of --tta must be identity, hflip, vflip or shift:N, got \"", text,
+           "\"");
     }
   }
   if (out.empty()) out.push_back({});
@@ -53,23 +56,28 @@ torch::Tensor shifted(const torch::Tensor& x, int64_t by, int64_t dim) {
 
 torch::Tensor seen(const View& view, const torch::Tensor& x) {
   switch (view.kind) {
-    case View::Kind::identity: return x;
-    case View::Kind::hflip: return x.flip({3});
-    case View::Kind::vflip: return x.flip({2});
-    default: return shifted(shifted(x, view.dy, 2), view.dx, 3);
+    case View::Kind::identity:
+      return x;
+    case View::Kind::hflip:
+      return x.flip({3});
+    case View::Kind::vflip:
+      return x.flip({2});
+    default:
+      return shifted(shifted(x, view.dy, 2), view.dx, 3);
   }
 }
 
 /// Where the classes of the ensemble stand among a net's; empty: in the same places.
-std::vector<int64_t> class_order(const std::vector<std::string>& wanted, const std::vector<std::string>& has,
-                                 const std::string& net) {
+std::vector<int64_t> class_order(const std::vector<std::string>& wanted,
+                                 const std::vector<std::string>& has, const std::string& net) {
   if (wanted == has) return {};
-  check<DataError>(wanted.size() == has.size(), "ensemble", "members must have equal classes, got ", wanted.size(), " and ",
-                   has.size(), " in ", net);
+  check<DataError>(wanted.size() == has.size(), "ensemble", "members must have equal classes, got ",
+                   wanted.size(), " and ", has.size(), " in ", net);
   std::vector<int64_t> out;
   for (const std::string& name : wanted) {
     const auto at = std::ranges::find(has, name);
-    check<DataError>(at != has.end(), "ensemble", "classes must match: \"", name, "\" is none of ", net);
+    check<DataError>(at != has.end(), "ensemble", "classes must match: \"", name, "\" is none of ",
+                     net);
     out.push_back(at - has.begin());
   }
   return out;
@@ -107,15 +115,20 @@ void Ensemble::State::add(Net& net, const std::filesystem::path& path) {
   if (!device.is_cpu()) model.to(device);
   if (classes.empty()) classes = info.classes;
   net.classes = class_order(classes, info.classes, path.string());
-  NetInput input{.pipeline = info.eval_pipeline, .normalize = info.normalize, .channels = info.model.in_channels,
-                 .height = info.model.height, .width = info.model.width, .layout = Layout::chw};
+  NetInput input{.pipeline = info.eval_pipeline,
+                 .normalize = info.normalize,
+                 .channels = info.model.in_channels,
+                 .height = info.model.height,
+                 .width = info.model.width,
+                 .layout = Layout::chw};
   if (model.prefers_channels_last()) {
     to_channels_last(model);
     input.layout = Layout::hwc;
   }
   const auto same = std::ranges::find_if(inputs, [&](const NetInput& i) {
-    return i.pipeline == input.pipeline && i.normalize == input.normalize && i.channels == input.channels &&
-        i.height == input.height && i.width == input.width && i.layout == input.layout;
+    return i.pipeline == input.pipeline && i.normalize == input.normalize &&
+           i.channels == input.channels && i.height == input.height && i.width == input.width &&
+           i.layout == input.layout;
   });
   net.input = static_cast<size_t>(same - inputs.begin());
   if (same == inputs.end()) inputs.push_back(input);
@@ -137,7 +150,8 @@ void Ensemble::State::open(const std::vector<std::vector<std::filesystem::path>>
 }
 
 /// (N, K): logits, or, of several views or passes, log of the mean of their probabilities.
-torch::Tensor Ensemble::State::forward(const Net& net, const torch::Tensor& x, int64_t first_row) const {
+torch::Tensor Ensemble::State::forward(const Net& net, const torch::Tensor& x,
+                                       int64_t first_row) const {
   Model& model = *net.saved.model;
   const auto once = [&](const torch::Tensor& input) {
     torch::Tensor z = model.forward(input).to(torch::kCPU, torch::kFloat).contiguous();
@@ -162,13 +176,15 @@ torch::Tensor Ensemble::State::forward(const Net& net, const torch::Tensor& x, i
     }
     const McDropout mc(model);
     for (int64_t t = 0; t < options.mc; ++t) {
-      add(mc.pass(t, Key(options.seed), [&] { return once(input); }, first_row));
+      add(mc.pass(
+          t, Key(options.seed), [&] { return once(input); }, first_row));
     }
   }
   return (sum / count).log().clamp_min_(-100).to(torch::kFloat).contiguous();
 }
 
-EnsembleOutput Ensemble::State::combined(const std::vector<torch::Tensor>& scores, bool is_logit) const {
+EnsembleOutput Ensemble::State::combined(const std::vector<torch::Tensor>& scores,
+                                         bool is_logit) const {
   const int64_t n = scores[0].size(0);
   const auto k = static_cast<int32_t>(scores[0].size(1));
   std::vector<Predictions> views_of;
@@ -186,12 +202,14 @@ EnsembleOutput Ensemble::State::combined(const std::vector<torch::Tensor>& score
   torch::Tensor mean = at::zeros({n, k}, at::kDouble), entropy = at::zeros({n}, at::kDouble);
   for (size_t m = 0; m < scores.size(); ++m) {
     const auto own = top_classes(views_of[m]);
-    for (int64_t i = 0; i < n; ++i) agree[i] += own[static_cast<size_t>(i)] == c.label[static_cast<size_t>(i)] ? 1 : 0;
+    for (int64_t i = 0; i < n; ++i)
+      agree[i] += own[static_cast<size_t>(i)] == c.label[static_cast<size_t>(i)] ? 1 : 0;
     const torch::Tensor p = scores[m].to(torch::kDouble).softmax(1);
     mean += p / static_cast<double>(scores.size());
     entropy -= at::xlogy(p, p).sum(1) / static_cast<double>(scores.size());
   }
-  out.mutual_information = (-at::xlogy(mean, mean).sum(1) - entropy).clamp_min_(0).to(torch::kFloat);
+  out.mutual_information =
+      (-at::xlogy(mean, mean).sum(1) - entropy).clamp_min_(0).to(torch::kFloat);
   return out;
 }
 
@@ -207,7 +225,8 @@ std::span<const NetInput> Ensemble::inputs() const { return state_->inputs; }
 
 bool Ensemble::single() const {
   const State& s = *state_;
-  return s.members.size() == 1 && s.members[0].size() == 1 && s.own_temperatures && s.options.mc == 0 && s.options.tta.empty();
+  return s.members.size() == 1 && s.members[0].size() == 1 && s.own_temperatures &&
+         s.options.mc == 0 && s.options.tta.empty();
 }
 
 torch::Tensor Ensemble::logits(const torch::Tensor& x) const {
@@ -223,7 +242,8 @@ double Ensemble::net_temperature() const { return state_->members[0][0].saved.in
 
 EnsembleOutput Ensemble::predict_inputs(std::span<const torch::Tensor> x, int64_t first_row) const {
   const State& s = *state_;
-  check(x.size() == s.inputs.size(), "ensemble", "there must be a batch for each input, got ", x.size(), " for ", s.inputs.size());
+  check(x.size() == s.inputs.size(), "ensemble", "there must be a batch for each input, got ",
+        x.size(), " for ", s.inputs.size());
   const torch::NoGradGuard no_grad;
   std::vector<torch::Tensor> on_device, scores;
   for (const torch::Tensor& t : x) on_device.push_back(t.to(s.device));
@@ -236,7 +256,8 @@ EnsembleOutput Ensemble::predict_inputs(std::span<const torch::Tensor> x, int64_
     }
     // As the rows were when the rule was fitted: the mean of the nets' probabilities.
     std::vector<Predictions> views_of;
-    for (const torch::Tensor& z : nets) views_of.push_back({z.data_ptr<float>(), z.size(0), static_cast<int32_t>(z.size(1)), true});
+    for (const torch::Tensor& z : nets)
+      views_of.push_back({z.data_ptr<float>(), z.size(0), static_cast<int32_t>(z.size(1)), true});
     const auto p = combine(views_of, {.threads = 1}).probability;
     torch::Tensor mean = at::empty_like(nets[0]);
     std::copy(p.begin(), p.end(), mean.data_ptr<float>());
@@ -246,22 +267,32 @@ EnsembleOutput Ensemble::predict_inputs(std::span<const torch::Tensor> x, int64_
 }
 
 EnsembleOutput Ensemble::predict(const torch::Tensor& x) const {
-  const auto& in = state_->inputs;
+  return predict(x, {{0.0F}, {1.0F}});
+}
+
+EnsembleOutput Ensemble::predict(const torch::Tensor& x, const Normalize& from) const {
+  const torch::NoGradGuard no_grad;
   std::vector<torch::Tensor> all;
-  for (const NetInput& i : in) {
-    check(x.dim() == 4 && x.size(1) == i.channels && x.size(2) == i.height && x.size(3) == i.width, "ensemble",
-          "x must be (N, ", i.channels, ", ", i.height, ", ", i.width, "), got ", x.sizes());
-    const auto values = [&](const std::vector<float>& v) {
+  for (const NetInput& i : state_->inputs) {
+    check(x.dim() == 4 && x.size(1) == i.channels && x.size(2) == i.height && x.size(3) == i.width,
+          "ensemble", "x must be (N, ", i.channels, ", ", i.height, ", ", i.width, "), got ",
+          x.sizes());
+    const auto values = [](const std::vector<float>& v) {
       return at::tensor(v, at::kFloat).view({1, static_cast<int64_t>(v.size()), 1, 1});
     };
-    torch::Tensor t = (x.to(torch::kCPU, torch::kFloat) - values(i.normalize.mean)) / values(i.normalize.std);
-    all.push_back(i.layout == Layout::hwc ? t.contiguous(at::MemoryFormat::ChannelsLast) : t.contiguous());
+    const Normalize& to = i.normalize;
+    torch::Tensor t = x.to(torch::kCPU, torch::kFloat);
+    if (!(from == to))
+      t = (t * values(from.std) + (values(from.mean) - values(to.mean))) / values(to.std);
+    all.push_back(t.contiguous(i.layout == Layout::hwc ? at::MemoryFormat::ChannelsLast
+                                                       : at::MemoryFormat::Contiguous));
   }
   return predict_inputs(all);
 }
 
 Ensemble load_ensemble(const std::filesystem::path& path, const EnsembleOptions& options) {
-  if (!is_ensemble_folder(path)) return load_ensemble(std::vector<std::filesystem::path>{path}, options);
+  if (!is_ensemble_folder(path))
+    return load_ensemble(std::vector<std::filesystem::path>{path}, options);
   const EnsembleFile file = read_ensemble_file(path);
   auto state = std::make_unique<Ensemble::State>();
   state->options = options;
@@ -269,17 +300,21 @@ Ensemble load_ensemble(const std::filesystem::path& path, const EnsembleOptions&
   state->classes = file.classes;
   std::vector<std::vector<std::filesystem::path>> nets;
   for (const EnsembleMember& m : file.members) {
-    check<DataError>(!m.nets.empty(), "ensemble", (path / "ensemble.json").string(), ": member ", m.id, " (", m.name,
-                     ") names no nets; ballast ensemble combine ", path.string(), " makes it anew");
+    check<DataError>(!m.nets.empty(), "ensemble", (path / "ensemble.json").string(), ": member ",
+                     m.id, " (", m.name, ") names no nets; ballast ensemble combine ",
+                     path.string(), " makes it anew");
     nets.emplace_back();
-    for (const std::string& net : m.nets) nets.back().push_back(std::filesystem::path(net).is_absolute() ? std::filesystem::path(net) : path / net);
+    for (const std::string& net : m.nets)
+      nets.back().push_back(std::filesystem::path(net).is_absolute() ? std::filesystem::path(net)
+                                                                     : path / net);
   }
   set_threads(options.threads);
   state->open(nets);
   return Ensemble(std::move(state));
 }
 
-Ensemble load_ensemble(const std::vector<std::filesystem::path>& models, const EnsembleOptions& options) {
+Ensemble load_ensemble(const std::vector<std::filesystem::path>& models,
+                       const EnsembleOptions& options) {
   check(!models.empty(), "ensemble", "there must be a model at least");
   auto state = std::make_unique<Ensemble::State>();
   state->options = options;

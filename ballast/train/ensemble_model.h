@@ -19,20 +19,23 @@ namespace ballast {
 struct EnsembleOptions {
   std::string device = "auto";
   int threads = 0;  ///< of computing; 0: auto
-  /// Views of each picture, shown one after the other: identity, hflip, vflip, shift:N (four, by N pixels, borders repeated).
+  /// Views of each picture, shown one after the other: identity, hflip, vflip, shift:N (four, by N
+  /// pixels, borders repeated).
   /// A net's views count as one: the mean of their probabilities. Empty: identity alone.
   std::vector<std::string> tta = {};
-  /// Passes of each view with the drops active and everything else in evaluation (Gal and Ghahramani 2016); 0: off.
+  /// Passes of each view with the drops active and everything else in evaluation (Gal and
+  /// Ghahramani 2016); 0: off.
   int64_t mc = 0;
   uint64_t seed = 0;  ///< of the masks of mc
 };
 
 /// What an ensemble says about a batch.
 struct EnsembleOutput {
-  torch::Tensor probability;  ///< (N, K) float32: combined, calibrated
-  torch::Tensor label;        ///< (N) int64: taken before the temperature, which cannot move it
-  torch::Tensor members_agree;       ///< (N) int64: members whose own label that is
-  torch::Tensor mutual_information;  ///< (N) float32, nats: H(mean p) - mean H(p_m); 0: all members say the same
+  torch::Tensor probability;    ///< (N, K) float32: combined, calibrated
+  torch::Tensor label;          ///< (N) int64: taken before the temperature, which cannot move it
+  torch::Tensor members_agree;  ///< (N) int64: members whose own label that is
+  /// (N) float32, nats: H(mean p) - mean H(p_m); 0: all members say the same
+  torch::Tensor mutual_information;
   int64_t members_used = 0;
 };
 
@@ -49,7 +52,8 @@ struct NetInput {
 ///   ballast::Ensemble ensemble = ballast::load_ensemble("runs/ens");
 ///   ballast::EnsembleOutput out = ensemble.predict(batch);
 ///
-/// Members of different architectures, input sizes and normalizations may stand together; their classes must have the same names.
+/// Members of different architectures, input sizes and normalizations may stand together; their
+/// classes must have the same names.
 /// Threads  const calls one after the other.
 class Ensemble {
  public:
@@ -61,11 +65,16 @@ class Ensemble {
   int64_t members() const;
   const EnsembleRule& rule() const;
 
-  /// x: (N, C, H, W) float32 in [0, 1], resized to the input size: each net normalizes it as it was trained.
-  /// Errors   std::invalid_argument for another shape, or if members take pictures of different sizes.
+  /// x: (N, C, H, W) float32 in [0, 1], resized to the input size: each net normalizes it as it
+  /// was trained.
+  /// Errors   std::invalid_argument for another shape, or if members take pictures of different
+  ///          sizes.
   EnsembleOutput predict(const torch::Tensor& x) const;
+  /// The same of pixels that were normalized by `from`: (v - mean) / std.
+  EnsembleOutput predict(const torch::Tensor& x, const Normalize& from) const;
 
-  /// The distinct inputs of the nets, and the same from one normalized batch for each. `first_row` numbers the rows of the
+  /// The distinct inputs of the nets, and the same from one normalized batch for each. `first_row`
+  /// numbers the rows of the
   /// batch for the masks of mc: the result does not depend on how rows are split into batches.
   std::span<const NetInput> inputs() const;
   EnsembleOutput predict_inputs(std::span<const torch::Tensor> x, int64_t first_row = 0) const;
@@ -77,16 +86,20 @@ class Ensemble {
 
  private:
   friend Ensemble load_ensemble(const std::filesystem::path& path, const EnsembleOptions& options);
-  friend Ensemble load_ensemble(const std::vector<std::filesystem::path>& models, const EnsembleOptions& options);
+  friend Ensemble load_ensemble(const std::vector<std::filesystem::path>& models,
+                                const EnsembleOptions& options);
   struct State;
   explicit Ensemble(std::unique_ptr<State> state);
   std::unique_ptr<State> state_;
 };
 
-/// Opens an ensemble's folder (ensemble.json and the runs it names), or a single run, model folder or weights file as an
-/// ensemble of one. Errors: DataError that names what is missing or does not fit; std::invalid_argument for views and passes.
+/// Opens an ensemble's folder (ensemble.json and the runs it names), or a single run, model folder
+/// or weights file as an
+/// ensemble of one. Errors: DataError that names what is missing or does not fit;
+/// std::invalid_argument for views and passes.
 Ensemble load_ensemble(const std::filesystem::path& path, const EnsembleOptions& options = {});
 /// Models of equal weight by mean probability, each with its own temperature.
-Ensemble load_ensemble(const std::vector<std::filesystem::path>& models, const EnsembleOptions& options = {});
+Ensemble load_ensemble(const std::vector<std::filesystem::path>& models,
+                       const EnsembleOptions& options = {});
 
 }  // namespace ballast
