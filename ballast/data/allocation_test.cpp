@@ -67,7 +67,9 @@ TEST(Allocations, NonePerSampleInTheSteadyState) {
   pack(*open_source({.source = folder / "jpeg"}), folder / "raw.bpk", {.store = "raw"});
   ASSERT_GT(allocations.load(), kPictures);  // the counter counts
   for (const std::string source : {"jpeg", "jpeg.bpk", "raw.bpk"}) {
-    for (const std::string pipeline : {"random_resized_crop(24) | hflip", "random_crop(24) | hflip", "resize(32) | center_crop(24)"}) {
+    for (const std::string pipeline : {"random_resized_crop(24) | hflip", "random_crop(24) | hflip", "resize(32) | center_crop(24)",
+                                       "rrc(24) | hflip | jitter(0.4, 0.4, 0.4, 0.1) | equalize | erase(1, mode=pixel)",
+                                       "random_crop(24) | rotate(20) | gaussian_blur(5) | gaussian_noise | cutout(8)"}) {
       // Inline nothing at all; with threads a fixed number of an epoch's own.
       EXPECT_EQ(allocations_of(folder / source, pipeline, 0), 0) << source << ' ' << pipeline;
       EXPECT_LE(allocations_of(folder / source, pipeline, 2), 50) << source << ' ' << pipeline;

@@ -1,7 +1,9 @@
+#include <ballast/augment/pipeline.h>
 #include <ballast/base/check.h>
 #include <ballast/data/box_set.h>
 #include <ballast/data/csv.h>
 #include <ballast/data/hostile_files.h>
+#include <ballast/data/idx.h>
 #include <ballast/data/pack.h>
 #include <ballast/data/packed_file.h>
 #include <ballast/data/test_data.h>
@@ -167,6 +169,37 @@ TEST(Fuzz, Packed) {
 TEST(Fuzz, Csv) {
   fuzz({bytes_of("path,label,role\n\"a,\"\"b\"\".png\",cat,train\r\nb.png,\"d\nog\",test\n"), bytes_of("\xef\xbb\xbf" "a,b\n\n1,\n")},
        [](const FileBytes& file) { parse_csv(text_of(file), "x", [](const std::vector<std::string>& row, int64_t) { EXPECT_FALSE(row.empty()); }); });
+}
+
+TEST(Fuzz, Idx) {
+  TempFolder folder;
+  const std::string path = folder / "x-ubyte";
+  FileBytes bytes;
+  for (const int v : {0, 0, 8, 3, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0, 4}) bytes.push_back(static_cast<std::byte>(v));
+  bytes.resize(16 + 24, std::byte{7});
+  fuzz({bytes}, [&](const FileBytes& file) {
+    write_bytes(path, file);
+    const IdxArray array = read_idx(path);
+    int64_t n = 1;
+    for (const int64_t size : array.sizes) n *= size;
+    EXPECT_LE(n, static_cast<int64_t>(array.bytes.size()));
+  });
+}
+
+TEST(Fuzz, Pipelines) {
+  // Of the same kind: what reads strings of timm reads them here.
+  fuzz({bytes_of("rrc(224, scale=10%..1, ratio=[0.75, 1.33]) | hflip | jitter(0.4, 0.4, 0.4, 0.1) | erase(0.25, mode=pixel)"),
+        bytes_of("one_of(rot(15), hflip | invert(1); weights=[1, 2]) | some_of(1, pad(2, fill=mean)) | maybe(0.3, gaussian_blur)"),
+        bytes_of("rand-m9-mstd0.5-inc1 | augmix-m5-w4-d2 | original-mstd0.5 | normalize(mean=[0.5], std=[0.25]) | cutout(\"8\")")},
+       [](const FileBytes& file) {
+         try {
+           const Pipeline p = Pipeline::parse(text_of(file));
+           const std::string text = p.text();
+           EXPECT_EQ(Pipeline::parse(text).text(), text);
+         } catch (const std::invalid_argument& e) {
+           throw DataError(e.what());
+         }
+       });
 }
 
 TEST(Fuzz, XmlAndJson) {
