@@ -1,10 +1,14 @@
 #include <ballast/loss/cross_entropy.h>
 
 #include <gmock/gmock.h>
+#include <ATen/Parallel.h>
+#include <ATen/core/dispatch/Dispatcher.h>
 #include <gtest/gtest.h>
-
+#include <torch/csrc/autograd/autograd.h>
 
 #include <cmath>
+#include <functional>
+#include <vector>
 
 namespace ballast {
 namespace {
@@ -149,6 +153,65 @@ TEST(CrossEntropy, HalfTypesAreRoundedOnce) {
   EXPECT_EQ(loss.scalar_type(), torch::kBFloat16);
   const double exact = cross_entropy(logits.to(torch::kDouble), target).item<double>();
   EXPECT_NEAR(loss.to(torch::kDouble).item<double>(), exact, std::abs(exact) / 256);
+}
+
+// Central differences of the gradient itself, against the gradient of the gradient.
+TEST(CrossEntropy, SecondGradientIsThatOfDifferences) {
+  const torch::Tensor target = torch::tensor({2, 0, -100}, torch::kLong), lam = torch::tensor({0.3, 1.0, 0.6}, torch::kDouble);
+  const torch::Tensor other = torch::tensor({0, 1, 1}, torch::kLong), hard = torch::tensor({2, 0, 1}, torch::kLong);
+  const torch::Tensor q = torch::softmax(draw({3, 3}, 2), 1);
+  const CrossEntropyOptions o{.label_smoothing = 0.2, .weight = torch::tensor({0.5, 2.0, 1.0}, torch::kDouble)};
+  const std::vector<std::function<torch::Tensor(const torch::Tensor&)>> losses = {
+      [&](const torch::Tensor& x) { return cross_entropy(x, target, o); },
+      [&](const torch::Tensor& x) { return cross_entropy(x, MixTarget{hard, other, lam}, o); },
+      [&](const torch::Tensor& x) { return cross_entropy(x, q, o); }};
+  for (const auto& loss : losses) {
+    torch::Tensor x = draw({3, 3}).requires_grad_();
+    const torch::Tensor v = draw({3, 3}, 5);
+    const auto slope = [&](const torch::Tensor& at, bool create) {
+      return torch::autograd::grad({loss(at)}, {at}, {}, create, create)[0];
+    };
+    const torch::Tensor hessian_v = torch::autograd::grad({(slope(x, true) * v).sum()}, {x})[0];
+    const torch::Tensor up = (x.detach() + 1e-6 * v).requires_grad_(), down = (x.detach() - 1e-6 * v).requires_grad_();
+    EXPECT_TRUE(torch::allclose(hessian_v, (slope(up, false) - slope(down, false)) / 2e-6, 1e-6, 1e-8));
+  }
+}
+
+TEST(CrossEntropy, ATargetOfProbabilitiesHasItsGradient) {
+  const torch::Tensor logits = draw({2, 3});
+  torch::Tensor q = torch::softmax(draw({2, 3}, 2), 1).requires_grad_();
+  cross_entropy(logits, q, {.reduction = Reduction::sum}).backward();
+  EXPECT_TRUE(torch::allclose(q.grad(), -torch::log_softmax(logits, 1), 1e-12, 1e-12));
+}
+
+TEST(CrossEntropy, MapsOfEveryLayoutAndSameBitsForAnyNumberOfThreads) {
+  const torch::Tensor x = draw({4, 37, 9, 11}).to(torch::kFloat), y = (torch::arange(4 * 99) * 7 % 37).view({4, 9, 11});
+  std::vector<torch::Tensor> results;
+  for (bool last : {false, true}) {
+    for (int threads : {1, 2, 4}) {
+      at::set_num_threads(threads);
+      torch::Tensor leaf = (last ? x.contiguous(at::MemoryFormat::ChannelsLast) : x.clone()).requires_grad_();
+      const torch::Tensor loss = cross_entropy(leaf, y, {.label_smoothing = 0.1});
+      loss.backward();
+      EXPECT_EQ(leaf.grad().suggest_memory_format(), leaf.suggest_memory_format());
+      results.push_back(torch::cat({loss.view(1), leaf.grad().flatten()}).detach());
+    }
+  }
+  for (const torch::Tensor& r : results) EXPECT_TRUE(torch::equal(r, results[0]));
+  torch::Tensor theirs = x.clone().requires_grad_();
+  const torch::Tensor loss = at::cross_entropy_loss(theirs, y, {}, at::Reduction::Mean, -100, 0.1);
+  loss.backward();
+  EXPECT_TRUE(torch::allclose(results[0], torch::cat({loss.view(1), theirs.grad().flatten()}), 1e-5, 1e-7));
+}
+
+TEST(CrossEntropy, OperatorHasShapesWithoutData) {
+  const torch::Tensor x = torch::empty({4, 10, 3}, torch::TensorOptions().device(torch::kMeta));
+  const torch::Tensor y = torch::empty({4, 3}, torch::TensorOptions().device(torch::kMeta).dtype(torch::kLong));
+  const auto op = c10::Dispatcher::singleton().findSchemaOrThrow("ballast::cross_entropy", "");
+  torch::jit::Stack stack = {x, y, c10::IValue(), c10::IValue(), c10::IValue(), 0.0, -100};
+  op.callBoxed(&stack);
+  EXPECT_EQ(stack.at(0).toTensor().sizes(), (std::vector<int64_t>{4, 3}));
+  EXPECT_EQ(stack.at(1).toTensor().size(0), 12);
 }
 
 TEST(CrossEntropy, ErrorsSayWhereAndWhat) {
