@@ -111,7 +111,7 @@ class ListCommand : public Command {
     for (const InitRow& row : kInits) {
       const std::string name = std::string(row.name) + (row.number ? ":X" : "");
       table.row({name, std::string(row.summary)});
-      all.push_back({{"name", row.name}, {"form", name}, {"summary", row.summary}});
+      all.push_back({{"name", row.name}, {"form", name}, {"number", row.number}, {"summary", row.summary}});
     }
     session.print(table.text());
     session.document(all);

@@ -86,6 +86,8 @@ Item classify(const std::string& layer, const std::string& leaf, const torch::nn
     const bool norm = weight == nullptr ? dynamic_cast<const HasLayerRole*>(&module) != nullptr : weight->dim() == 1;
     item.kind = norm ? Kind::norm_bias : Kind::bias;
     if (!norm && weight != nullptr) item.fan_in = fans(weight->sizes()).in;
+  } else if (leaf == "tau" || leaf == "v") {  // of filter_response_norm and evo_norm
+    item.kind = leaf == "tau" ? Kind::norm_bias : Kind::norm_weight;
   } else if (leaf == "cls_token") {
     item.kind = Kind::cls;
   } else if (leaf == "pos_embed") {

@@ -1,6 +1,7 @@
 #include <ballast/models/layer_table.h>
 
 #include <map>
+#include <utility>
 
 #include <ballast/probe/observer.h>
 
@@ -10,6 +11,12 @@ namespace {
 std::string parent_of(const std::string& name) {
   const size_t dot = name.rfind('.');
   return dot == std::string::npos ? "" : name.substr(0, dot);
+}
+
+// The layer that a parameter belongs to; those of a computed weight stand below it.
+std::string layer_of(const std::string& parameter) {
+  const size_t computed = parameter.find(".parametrizations.");
+  return computed == std::string::npos ? parent_of(parameter) : parameter.substr(0, computed);
 }
 
 // What an operator is called in the table; "" for those that get no row of their own.
@@ -54,7 +61,7 @@ class Table {
   explicit Table(const Model& model) {
     for (const auto& p : model.named_parameters()) {
       owners_[p.value().unsafeGetTensorImpl()->storage().unsafeGetStorageImpl()] = p.key();
-      sizes_[parent_of(p.key())] += p.value().numel();
+      sizes_[layer_of(p.key())] += p.value().numel();
       own_sizes_[p.key()] = p.value().numel();
     }
   }
@@ -68,15 +75,19 @@ class Table {
       const auto found = owners_.find(t.unsafeGetTensorImpl()->storage().unsafeGetStorageImpl());
       if (found != owners_.end()) parameter = found->second;
     }
+    // A computed weight is no parameter: its layer is the one whose parameters were read last.
+    const bool computes = type == "linear" || op.name == "aten::conv2d";
+    if (computes && parameter.empty()) parameter = std::exchange(weight_read_, "");
     if (type.empty() && parameter.empty()) return;
     LayerRow row;
     if (type.empty()) {
+      weight_read_ = parameter;
       // A parameter that stands alone, such as pos_embed; views of weights belong to the layer that uses them.
       if (!parent_of(parameter).empty()) return;
       row.name = parameter;
       row.type = "parameter";
     } else if (!parameter.empty()) {
-      last_ = row.name = parent_of(parameter);
+      last_ = row.name = layer_of(parameter);
       row.type = type;
     } else {
       row.type = type;
@@ -116,6 +127,7 @@ class Table {
   std::map<std::string, int> pools_;
   std::vector<LayerRow> rows_;
   std::string last_;
+  std::string weight_read_;
 };
 
 }  // namespace

@@ -4,31 +4,88 @@
 #include <ostream>
 
 #include <ballast/base/check.h>
+#include <ballast/norm/spectral_norm.h>
+#include <ballast/norm/weight_norm.h>
+#include <ballast/norm/weight_standardization.h>
 
 namespace ballast::detail {
 
-Conv2d::Conv2d(int64_t in, int64_t out, int64_t kernel, int64_t stride_, int64_t padding_, bool with_bias)
-    : stride(stride_), padding(padding_) {
-  weight = register_parameter("weight", torch::empty({out, in, kernel, kernel}));
-  if (with_bias) bias = register_parameter("bias", torch::empty({out}));
+WeightLayer::WeightLayer(std::vector<int64_t> shape, bool with_bias, WeightForm weight_form, Act before)
+    : form(weight_form), act(before) {
+  const auto parametrize = [&](auto module) {
+    register_module("parametrizations", module);
+    parametrization = module.get();
+    weight = parametrization->drawn();
+  };
+  // Not empty: these compute something of it at once.
+  if (form == WeightForm::weight_norm) {
+    parametrize(std::make_shared<WeightNormParametrization>(torch::zeros(shape), WeightNormOptions{}, false));
+  } else if (form == WeightForm::spectral_norm) {
+    parametrize(std::make_shared<SpectralNormParametrization>(torch::zeros(shape), SpectralNormOptions{}, false));
+  } else {
+    weight = register_parameter("weight", torch::empty(shape));
+    if (form == WeightForm::weight_std) {
+      std::vector<int64_t> ones(shape.size(), 1);
+      ones[0] = shape[0];
+      gain = register_parameter("gain", torch::ones(ones));
+    }
+  }
+  if (with_bias) bias = register_parameter("bias", torch::empty({shape[0]}));
 }
 
+torch::Tensor WeightLayer::effective_weight() const {
+  if (parametrization) return parametrization->compute(is_training());
+  return form == WeightForm::weight_std ? scaled_weight_standardization(weight, gain, act) : weight;
+}
+
+void WeightLayer::set_weight(const torch::Tensor& w) {
+  torch::NoGradGuard no_grad;
+  weight.copy_(w);
+  if (parametrization) parametrization->refresh();
+  if (gain.defined()) gain.fill_(1);
+}
+
+void WeightLayer::set_weight_and_bias(const torch::Tensor& w, const torch::Tensor& b) {
+  check<std::logic_error>(form == WeightForm::plain, "models", "a computed weight is followed by no norm");
+  weight.set_data(w);
+  if (bias.defined()) {
+    bias.set_data(b);
+  } else {
+    bias = register_parameter("bias", b);
+  }
+}
+
+std::string WeightLayer::text() const {
+  const char* forms[] = {"", ", weight norm", ", spectral norm", ", standardized weight"};
+  return std::string(forms[static_cast<size_t>(form)]) + (bias.defined() ? "" : ", no bias");
+}
+
+Conv2d::Conv2d(int64_t in, int64_t out, int64_t kernel, int64_t stride_, int64_t padding_, bool with_bias)
+    : WeightLayer({out, in, kernel, kernel}, with_bias, WeightForm::plain, Act::none), stride(stride_), padding(padding_) {}
+
+Conv2d::Conv2d(int64_t in, int64_t out, int64_t kernel, int64_t stride_, int64_t padding_, const Style& style)
+    : WeightLayer({out, in, kernel, kernel}, style.conv_bias(), style.weight(), style.act),
+      stride(stride_),
+      padding(padding_) {}
+
 torch::Tensor Conv2d::forward(const torch::Tensor& x) const {
-  return at::conv2d(x, weight, bias, {stride, stride}, {padding, padding});
+  return after(at::conv2d(x, effective_weight(), bias, {stride, stride}, {padding, padding}));
 }
 
 void Conv2d::pretty_print(std::ostream& stream) const {
   stream << "Conv2d(" << weight.size(1) << ", " << weight.size(0) << ", kernel " << weight.size(2) << ", stride "
-         << stride << ", padding " << padding << (bias.defined() ? "" : ", no bias") << ')';
+         << stride << ", padding " << padding << text() << ')';
 }
 
-Linear::Linear(int64_t in, int64_t out, bool with_bias) {
-  weight = register_parameter("weight", torch::empty({out, in}));
-  if (with_bias) bias = register_parameter("bias", torch::empty({out}));
-}
+Linear::Linear(int64_t in, int64_t out, bool with_bias)
+    : WeightLayer({out, in}, with_bias, WeightForm::plain, Act::none) {}
+
+Linear::Linear(int64_t in, int64_t out, const Style& style)
+    : WeightLayer({out, in}, /*with_bias=*/true, style.weight(), style.act) {}
 
 torch::Tensor Linear::forward(const torch::Tensor& x) {
-  return drop_connect.is_empty() ? at::linear(x, weight, bias) : drop_connect->forward(x, weight, bias);
+  const torch::Tensor w = effective_weight();
+  return after(drop_connect.is_empty() ? at::linear(x, w, bias) : drop_connect->forward(x, w, bias));
 }
 
 void Linear::connect(const DropSpec& spec) {
@@ -40,13 +97,14 @@ void Linear::connect(const DropSpec& spec) {
 }
 
 void Linear::pretty_print(std::ostream& stream) const {
-  stream << "Linear(" << weight.size(1) << ", " << weight.size(0) << (bias.defined() ? "" : ", no bias") << ')';
+  stream << "Linear(" << weight.size(1) << ", " << weight.size(0) << text() << ')';
 }
 
 NormOptions Style::normed(int64_t channels, bool with_act) const {
   return {.kind = norm.kind,
           .channels = channels,
           .groups = norm.groups,
+          .splits = norm.splits,
           .act = with_act ? act : Act::none,
           .act_a = act_default_a(act),
           .overwrite_input = true};
@@ -54,7 +112,9 @@ NormOptions Style::normed(int64_t channels, bool with_act) const {
 
 Style style_of(const ModelOptions& options) {
   const NormSpec norm = parse_norm(options.norm);
-  return {norm, parse_act(options.act), options.init == "fixup" && norm.kind == NormKind::none};
+  return {.norm = norm,
+          .act = parse_act(options.act),
+          .fixup = options.init == "fixup" && norm.kind == NormKind::none && norm.weight == WeightForm::plain};
 }
 
 torch::Tensor shifted(const torch::Tensor& x, const ScalarBias& b) {
@@ -102,6 +162,37 @@ DropPath add_drop_path(torch::nn::Module& owner, const std::string& name, const 
   return p == 0 ? DropPath(nullptr)
                 : owner.register_module(
                       name, DropPath(DropPathOptions{.drop_prob = p, .mode = spec.batch ? DropPathMode::batch : DropPathMode::row}));
+}
+
+torch::Tensor last_scale(const WeightLayer& layer, const NormImpl& norm) {
+  return norm.weight.defined() && norm.weight.requires_grad() ? norm.weight : layer.scale();
+}
+
+void take_start(const Model& plain, Model& model) {
+  torch::NoGradGuard no_grad;
+  const auto sources = plain.named_modules();
+  const auto copy_own = [](const torch::nn::Module& from, torch::nn::Module& to) {
+    const auto values = from.named_parameters(/*recurse=*/false);
+    for (auto& p : to.named_parameters(false)) {
+      if (const torch::Tensor* value = values.find(p.key())) p.value().copy_(*value);
+    }
+  };
+  for (const auto& module : model.named_modules()) {
+    const auto* source = sources.find(module.key());
+    if (source == nullptr) continue;
+    if (auto* layer = dynamic_cast<WeightLayer*>(module.value().get())) {
+      if (layer->bias.defined()) layer->bias.zero_();  // the plain model's may have none
+      copy_own(**source, *layer);
+      layer->set_weight(dynamic_cast<const WeightLayer&>(**source).weight);
+    } else {
+      copy_own(**source, *module.value());
+    }
+  }
+  const std::vector<Branch> from = plain.branches(), to = model.branches();
+  for (size_t i = 0; i < to.size(); ++i) {
+    const bool at_zero = from[i].last_norm_weight.defined() && !from[i].last_norm_weight.any().item<bool>();
+    if (at_zero && to[i].last_norm_weight.defined()) torch::Tensor(to[i].last_norm_weight).zero_();
+  }
 }
 
 void check_input(const torch::Tensor& x, const ModelOptions& options, bool fixed) {

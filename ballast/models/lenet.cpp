@@ -16,18 +16,18 @@ class LeNet : public Model {
     const DropPlan drops = drops_of(options_, {"dropout", "spatial_dropout", "drop_block", "drop_connect"});
     const auto after = [&](int64_t size) { return ((size + 2 * padding - 4) / 2 - 4) / 2; };
     conv1_ = register_module("conv1", std::make_shared<Conv2d>(options_.in_channels, 6, 5, 1, padding,
-                                                               style.conv_bias()));
+                                                               style));
     norm1_ = register_module("norm1", Norm(style.normed(6, true)));
-    conv2_ = register_module("conv2", std::make_shared<Conv2d>(6, 16, 5, 1, 0, style.conv_bias()));
+    conv2_ = register_module("conv2", std::make_shared<Conv2d>(6, 16, 5, 1, 0, style));
     norm2_ = register_module("norm2", Norm(style.normed(16, true)));
     block_ = add_drop_block(*this, "drop_block", drops.block);
     spatial_ = add_spatial_dropout(*this, "spatial_drop", drops.spatial);
-    fc1_ = register_module("fc1", std::make_shared<Linear>(16 * after(options_.height) * after(options_.width), 120));
+    fc1_ = register_module("fc1", std::make_shared<Linear>(16 * after(options_.height) * after(options_.width), 120, style));
     fc1_->connect(drops.connect);
     drop1_ = add_dropout(*this, "drop1", drops.dropout);
     drop2_ = add_dropout(*this, "drop2", drops.dropout);
     norm3_ = register_module("norm3", Norm(style.normed(120, true)));
-    fc2_ = register_module("fc2", std::make_shared<Linear>(120, 84));
+    fc2_ = register_module("fc2", std::make_shared<Linear>(120, 84, style));
     norm4_ = register_module("norm4", Norm(style.normed(84, true)));
     fc3_ = register_module("fc3", std::make_shared<Linear>(84, options_.num_classes));
   }

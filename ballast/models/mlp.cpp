@@ -13,7 +13,7 @@ class Mlp : public Model {
     int64_t in = options_.in_channels * options_.height * options_.width;
     for (int64_t i = 1; i <= name.depth; ++i) {
       const std::string number = std::to_string(i);
-      linears_.push_back(register_module("fc" + number, std::make_shared<Linear>(in, name.width)));
+      linears_.push_back(register_module("fc" + number, std::make_shared<Linear>(in, name.width, style)));
       linears_.back()->connect(drops.connect);
       norms_.push_back(register_module("norm" + number, Norm(style.normed(name.width, true))));
       alphas_.push_back(add_alpha_dropout(*this, "alpha_drop" + number, drops.alpha));

@@ -56,9 +56,21 @@ std::string Model::recipe() const {
 std::shared_ptr<torch::nn::Module> Model::clone(const torch::optional<torch::Device>& device) const {
   const std::shared_ptr<Model> copy = make_model_to_load(options_);
   torch::NoGradGuard no_grad;
+  // Norms may have been converted since the model was made.
+  const auto norms = copy->named_modules();
+  for (const auto& module : named_modules()) {
+    const auto* norm = dynamic_cast<const NormImpl*>(module.value().get());
+    const auto* own = norm != nullptr ? norms.find(module.key()) : nullptr;
+    if (own == nullptr) continue;
+    auto& target = dynamic_cast<NormImpl&>(**own);
+    if (!(target.options == norm->options)) target.become(norm->options);
+    target.gather = norm->gather;
+  }
   const auto fill = [&](const auto& from, const auto& to) {
     for (const auto& item : from) {
-      torch::Tensor& target = *const_cast<torch::Tensor*>(to.find(item.key()));
+      const torch::Tensor* found = to.find(item.key());
+      check(found != nullptr, "models", "a model must have the parameters it was made with to be cloned, got ", item.key());
+      torch::Tensor& target = *const_cast<torch::Tensor*>(found);
       target.set_data(item.value().detach().to(device.value_or(item.value().device()), item.value().scalar_type(),
                                                /*non_blocking=*/false, /*copy=*/true));
       target.set_requires_grad(item.value().requires_grad());
@@ -88,7 +100,8 @@ ModelOptions resolve(const ModelOptions& given) {
   if (options.act == "auto") options.act = row.act;
   if (options.init == "auto") {
     const bool residual = row.init == "resnet" || row.init == "wide_resnet";
-    options.init = residual && parse_norm(options.norm).kind == NormKind::none ? "fixup" : row.init;
+    const NormSpec norm = parse_norm(options.norm);
+    options.init = residual && norm.kind == NormKind::none && norm.weight == WeightForm::plain ? "fixup" : row.init;
   }
   return options;
 }
@@ -115,7 +128,19 @@ std::shared_ptr<Model> make_model_to_load(const ModelOptions& given) {
 
 std::shared_ptr<Model> make_model(const ModelOptions& options, Key run) {
   const std::shared_ptr<Model> model = make_model_to_load(options);
-  init_model(*model, {.recipe = model->options().init, .act = parse_act(model->options().act), .key = run});
+  const RecipeOptions recipe{.recipe = model->options().init, .act = parse_act(model->options().act), .key = run};
+  if (parse_norm(model->options().norm).weight == WeightForm::plain) {
+    init_model(*model, recipe);
+    return model;
+  }
+  // Computed weights start as the plain ones would. A residual model's are those that it has with norms: without, its
+  // start is Fixup's, whose zero weights have no direction.
+  check(recipe.recipe != "fixup", "fixup", "norm must be none, got ", model->options().norm);
+  ModelOptions with_plain_weights = model->options();
+  with_plain_weights.norm = model->branches().empty() ? "none" : "batch";
+  const std::shared_ptr<Model> plain = make_model_to_load(with_plain_weights);
+  init_model(*plain, recipe);
+  detail::take_start(*plain, *model);
   return model;
 }
 

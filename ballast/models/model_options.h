@@ -17,7 +17,7 @@ struct ModelOptions {
   int64_t width = 32;
   /// Number of outputs, >= 1.
   int64_t num_classes = 10;
-  /// auto (the row's own), or a value of norm/catalog.h: none, batch, group:8, layer, instance.
+  /// auto (the row's own), or a value of norm/catalog.h: none, batch, group:8, layer, weight, ...
   std::string norm = "auto";
   /// auto (the row's own recipe), or a value of init/catalog.h: he, xavier, orthogonal, normal:0.01, ...
   std::string init = "auto";

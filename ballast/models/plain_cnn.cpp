@@ -20,7 +20,7 @@ class PlainCnn : public Model {
       const int64_t out = name.width << stage;
       auto layer = layers->add(std::make_shared<torch::nn::Module>());
       convs_.push_back(layer->register_module(
-          "conv", std::make_shared<Conv2d>(in, out, 3, stage != last_stage ? 2 : 1, 1, style.conv_bias())));
+          "conv", std::make_shared<Conv2d>(in, out, 3, stage != last_stage ? 2 : 1, 1, style)));
       norms_.push_back(layer->register_module("norm", Norm(style.normed(out, true))));
       blocks_.push_back(add_drop_block(*layer, "drop_block", stage > 0 ? drops.block : DropSpec()));
       in = out;

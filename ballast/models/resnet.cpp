@@ -3,7 +3,6 @@
 #include <ballast/base/check.h>
 #include <ballast/models/catalog.h>
 #include <ballast/models/layers.h>
-#include <ballast/norm/activate.h>
 
 namespace ballast::detail {
 namespace {
@@ -11,7 +10,7 @@ namespace {
 // The projection of a shortcut: 1x1 convolution and norm, named 0 and 1 as in torchvision.
 struct Projection : torch::nn::Module {
   Projection(int64_t in, int64_t out, int64_t stride, const Style& style) {
-    conv = register_module("0", std::make_shared<Conv2d>(in, out, 1, stride, 0, style.conv_bias()));
+    conv = register_module("0", std::make_shared<Conv2d>(in, out, 1, stride, 0, style));
     norm = register_module("1", Norm(style.normed(out, false)));
   }
   torch::Tensor forward(const torch::Tensor& x) { return norm->forward(conv->forward(x)); }
@@ -26,7 +25,7 @@ struct BlockDrops {
 };
 
 struct Block : torch::nn::Module {
-  Block(Act act_, const BlockDrops& drops) : act(act_) {
+  explicit Block(const BlockDrops& drops) {
     block1 = add_drop_block(*this, "drop_block1", drops.block);
     block2 = add_drop_block(*this, "drop_block2", drops.block);
     path = add_drop_path(*this, "drop_path", drops.path, drops.path_rate);
@@ -51,18 +50,16 @@ struct Block : torch::nn::Module {
   std::vector<ScalarBias> before_conv, after_conv;
   ScalarGate scale{nullptr};
   // With drop_path the last norm stands in the branch, which may not run, and the activation behind the sum.
-  bool fused() const { return path.is_empty(); }
   torch::Tensor join(const torch::Tensor& shortcut, const torch::Tensor& x, const BranchFunction& run, Norm& last) {
     torch::Tensor y;
-    if (fused()) {
+    if (path.is_empty()) {
       y = last->forward_add(run(x), shortcut);
     } else {
-      y = path->add(shortcut, x, [&](const torch::Tensor& kept) { return last->forward(run(kept)); });
-      y = activate(y, act, act_default_a(act), !y.is_same(shortcut));
+      y = path->add(shortcut, x, [&](const torch::Tensor& kept) { return last->forward_branch(run(kept)); });
+      y = last->activate_sum(y, /*overwrite=*/!y.is_same(shortcut));
     }
     return through(block2, y);
   }
-  Act act;
   DropBlock block1{nullptr}, block2{nullptr};
   DropPath path{nullptr};
 };
@@ -70,12 +67,11 @@ struct Block : torch::nn::Module {
 // conv3x3 - norm - act - conv3x3 - norm, + shortcut, act (He et al. 2015, arXiv:1512.03385).
 struct BasicBlock : Block {
   static constexpr int64_t kExpansion = 1;
-  BasicBlock(int64_t in, int64_t width, int64_t stride, const Style& style, const BlockDrops& drops)
-      : Block(style.act, drops) {
-    conv1 = register_module("conv1", std::make_shared<Conv2d>(in, width, 3, stride, 1, style.conv_bias()));
+  BasicBlock(int64_t in, int64_t width, int64_t stride, const Style& style, const BlockDrops& drops) : Block(drops) {
+    conv1 = register_module("conv1", std::make_shared<Conv2d>(in, width, 3, stride, 1, style));
     bn1 = register_module("bn1", Norm(style.normed(width, true)));
-    conv2 = register_module("conv2", std::make_shared<Conv2d>(width, width, 3, 1, 1, style.conv_bias()));
-    bn2 = register_module("bn2", Norm(style.normed(width, fused())));
+    conv2 = register_module("conv2", std::make_shared<Conv2d>(width, width, 3, 1, 1, style));
+    bn2 = register_module("bn2", Norm(style.normed(width, true)));
     if (stride != 1 || in != width) {
       downsample = register_module("downsample", std::make_shared<Projection>(in, width, stride, style));
     }
@@ -91,7 +87,7 @@ struct BasicBlock : Block {
         },
         bn2);
   }
-  Branch branch() const override { return {"", {conv1->weight, conv2->weight}, bn2->weight}; }
+  Branch branch() const override { return {"", {conv1->weight, conv2->weight}, last_scale(*conv2, *bn2)}; }
   std::shared_ptr<Conv2d> conv1, conv2;
   Norm bn1{nullptr}, bn2{nullptr};
   std::shared_ptr<Projection> downsample;
@@ -101,14 +97,14 @@ struct BasicBlock : Block {
 struct Bottleneck : Block {
   static constexpr int64_t kExpansion = 4;
   Bottleneck(int64_t in, int64_t width, int64_t stride, const Style& style, const BlockDrops& drops)
-      : Block(style.act, drops) {
+      : Block(drops) {
     const int64_t out = width * kExpansion;
-    conv1 = register_module("conv1", std::make_shared<Conv2d>(in, width, 1, 1, 0, style.conv_bias()));
+    conv1 = register_module("conv1", std::make_shared<Conv2d>(in, width, 1, 1, 0, style));
     bn1 = register_module("bn1", Norm(style.normed(width, true)));
-    conv2 = register_module("conv2", std::make_shared<Conv2d>(width, width, 3, stride, 1, style.conv_bias()));
+    conv2 = register_module("conv2", std::make_shared<Conv2d>(width, width, 3, stride, 1, style));
     bn2 = register_module("bn2", Norm(style.normed(width, true)));
-    conv3 = register_module("conv3", std::make_shared<Conv2d>(width, out, 1, 1, 0, style.conv_bias()));
-    bn3 = register_module("bn3", Norm(style.normed(out, fused())));
+    conv3 = register_module("conv3", std::make_shared<Conv2d>(width, out, 1, 1, 0, style));
+    bn3 = register_module("bn3", Norm(style.normed(out, true)));
     if (stride != 1 || in != out) {
       downsample = register_module("downsample", std::make_shared<Projection>(in, out, stride, style));
     }
@@ -125,7 +121,7 @@ struct Bottleneck : Block {
         },
         bn3);
   }
-  Branch branch() const override { return {"", {conv1->weight, conv2->weight, conv3->weight}, bn3->weight}; }
+  Branch branch() const override { return {"", {conv1->weight, conv2->weight, conv3->weight}, last_scale(*conv3, *bn3)}; }
   std::shared_ptr<Conv2d> conv1, conv2, conv3;
   Norm bn1{nullptr}, bn2{nullptr}, bn3{nullptr};
   std::shared_ptr<Projection> downsample;
@@ -164,9 +160,9 @@ class ResNet : public Model {
         drop_path_rates(drops.path.p, std::accumulate(plan.blocks.begin(), plan.blocks.end(), int64_t{0}));
     conv1_ = register_module(
         "conv1", large_stem_
-                     ? std::make_shared<Conv2d>(options_.in_channels, plan.stem_width, 7, 2, 3, style.conv_bias())
+                     ? std::make_shared<Conv2d>(options_.in_channels, plan.stem_width, 7, 2, 3, style)
                      : std::make_shared<Conv2d>(options_.in_channels, plan.stem_width, 3, plan.stem_stride, 1,
-                                                style.conv_bias()));
+                                                style));
     bn1_ = register_module("bn1", Norm(style.normed(plan.stem_width, true)));
     if (style.fixup) {
       bias1_ = register_module("bias1", ScalarBias());

@@ -39,6 +39,7 @@ class Rnn : public Model {
     const Style style = style_of(options_);
     const ModelName name = parse_model_name(options_.name);
     const DropPlan drops = drops_of(options_, {"dropout", "drop_connect"});
+    check(style.weight() == WeightForm::plain, "rnn", "norm must leave the weights as they are, got ", options_.norm);
     if (name.cell == "plain") {
       check(style.act == Act::tanh || style.act == Act::relu, "rnn", "act of a plain cell must be tanh or relu, got ",
             options_.act);

@@ -27,9 +27,9 @@ struct PatchEmbed : torch::nn::Module {
 };
 
 struct Attention : torch::nn::Module {
-  explicit Attention(const DropPlan& drops) {
-    qkv = register_module("qkv", std::make_shared<Linear>(kWidth, 3 * kWidth));
-    proj = register_module("proj", std::make_shared<Linear>(kWidth, kWidth));
+  Attention(const Style& style, const DropPlan& drops) {
+    qkv = register_module("qkv", std::make_shared<Linear>(kWidth, 3 * kWidth, style));
+    proj = register_module("proj", std::make_shared<Linear>(kWidth, kWidth, style));
     drop = add_dropout(*this, "proj_drop", drops.dropout);
   }
   torch::Tensor forward(const torch::Tensor& x) {
@@ -45,9 +45,9 @@ struct Attention : torch::nn::Module {
 };
 
 struct VitMlp : torch::nn::Module {
-  VitMlp(Act act_, const DropPlan& drops) : act(act_) {
-    fc1 = register_module("fc1", std::make_shared<Linear>(kWidth, kMlp));
-    fc2 = register_module("fc2", std::make_shared<Linear>(kMlp, kWidth));
+  VitMlp(const Style& style, const DropPlan& drops) : act(style.act) {
+    fc1 = register_module("fc1", std::make_shared<Linear>(kWidth, kMlp, style));
+    fc2 = register_module("fc2", std::make_shared<Linear>(kMlp, kWidth, style));
     drop1 = add_dropout(*this, "drop1", drops.dropout);
     drop2 = add_dropout(*this, "drop2", drops.dropout);
   }
@@ -63,9 +63,9 @@ struct VitMlp : torch::nn::Module {
 struct VitBlock : torch::nn::Module {
   VitBlock(const Style& style, const DropPlan& drops, double path_rate) {
     norm1 = register_module("norm1", Norm(token_norm(style)));
-    attn = register_module("attn", std::make_shared<Attention>(drops));
+    attn = register_module("attn", std::make_shared<Attention>(style, drops));
     norm2 = register_module("norm2", Norm(token_norm(style)));
-    mlp = register_module("mlp", std::make_shared<VitMlp>(style.act, drops));
+    mlp = register_module("mlp", std::make_shared<VitMlp>(style, drops));
     path1 = add_drop_path(*this, "drop_path1", drops.path, path_rate);
     path2 = add_drop_path(*this, "drop_path2", drops.path, path_rate);
   }

@@ -10,15 +10,15 @@ struct PreActBlock : torch::nn::Module {
     NormOptions first = style.normed(in, true);
     first.overwrite_input = false;  // the shortcut needs it
     bn1 = register_module("bn1", Norm(first));
-    conv1 = register_module("conv1", std::make_shared<Conv2d>(in, out, 3, stride, 1, style.conv_bias()));
+    conv1 = register_module("conv1", std::make_shared<Conv2d>(in, out, 3, stride, 1, style));
     bn2 = register_module("bn2", Norm(style.normed(out, true)));
-    conv2 = register_module("conv2", std::make_shared<Conv2d>(out, out, 3, 1, 1, style.conv_bias()));
+    conv2 = register_module("conv2", std::make_shared<Conv2d>(out, out, 3, 1, 1, style));
     drop = add_dropout(*this, "drop", drops.dropout);
     block1 = add_drop_block(*this, "drop_block1", drops.block);
     block2 = add_drop_block(*this, "drop_block2", drops.block);
     path = add_drop_path(*this, "drop_path", drops.path, path_rate);
     if (stride != 1 || in != out) {
-      downsample = register_module("downsample", std::make_shared<Conv2d>(in, out, 1, stride, 0, false));
+      downsample = register_module("downsample", std::make_shared<Conv2d>(in, out, 1, stride, 0, style.without_bias()));
     }
     if (style.fixup) {
       bias1a = register_module("bias1a", ScalarBias());
@@ -66,7 +66,7 @@ class WideResNet : public Model {
     const DropPlan drops =
         drops_of(options_, {"dropout", "spatial_dropout", "drop_block", "drop_path", "drop_connect"});
     const std::vector<double> rates = drop_path_rates(drops.path.p, 3 * n);
-    conv1_ = register_module("conv1", std::make_shared<Conv2d>(options_.in_channels, 16, 3, 1, 1, false));
+    conv1_ = register_module("conv1", std::make_shared<Conv2d>(options_.in_channels, 16, 3, 1, 1, style.without_bias()));
     int64_t in = 16;
     for (int64_t stage = 0; stage < 3; ++stage) {
       const std::string stage_name = "layer" + std::to_string(stage + 1);

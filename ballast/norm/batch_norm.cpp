@@ -4,6 +4,7 @@
 #include <vector>
 
 #include <ballast/base/check.h>
+#include <ballast/norm/moment_observer.h>
 #include <ballast/norm/norm_input.h>
 #include <ballast/norm/ops.h>
 
@@ -127,6 +128,14 @@ torch::Tensor batch_norm_tracked(const torch::Tensor& x, const torch::Tensor& re
                                  const torch::Tensor& bias, const RunningStats& running, bool training,
                                  const BatchNormOptions& options) {
   const bool tracked = running.mean.defined();
+  const auto* observer = detail::MomentObserver::current();
+  if (observer != nullptr && !training && tracked) {
+    BatchNormOptions whole = options;
+    whole.ghost = 0;
+    const BatchNormResult r = batch_norm_any({x, residual, weight, bias, {}, {}}, /*training=*/true, whole);
+    (*observer)(running.mean, running.var, values_per_channel(x), r.mean, r.var);
+    return r.y;
+  }
   const BatchNormResult r =
       batch_norm_any({x, residual, weight, bias, running.mean, running.var}, training || !tracked, options);
   const int64_t values = values_per_channel(x);

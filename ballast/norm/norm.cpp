@@ -4,16 +4,31 @@
 
 #include <ballast/base/check.h>
 #include <ballast/norm/activate.h>
+#include <ballast/norm/channel_ops.h>
+#include <ballast/norm/evo_norm.h>
+#include <ballast/norm/filter_response_norm.h>
+#include <ballast/norm/frozen_batch_norm.h>
 #include <ballast/norm/group_norm.h>
 #include <ballast/norm/instance_norm.h>
 #include <ballast/norm/layer_norm.h>
 #include <ballast/norm/layer_norm_2d.h>
+#include <ballast/norm/moment_observer.h>
 #include <ballast/norm/norm_input.h>
 #include <ballast/norm/rms_norm.h>
 #include <ballast/norm/rms_norm_2d.h>
+#include <ballast/norm/split_batch_norm.h>
 
 namespace ballast {
 namespace {
+
+// With mean and variance that are stored.
+bool has_statistics(NormKind kind) {
+  return kind == NormKind::batch || kind == NormKind::sync || kind == NormKind::split || kind == NormKind::frozen;
+}
+
+bool has_activation_of_its_own(NormKind kind) {
+  return kind == NormKind::frn || kind == NormKind::evo_b0 || kind == NormKind::evo_s0;
+}
 
 bool has_bias(NormKind kind) { return kind != NormKind::rms && kind != NormKind::rms_2d; }
 
@@ -29,48 +44,126 @@ BatchNormOptions batch_options(const NormOptions& options, Act act) {
 
 }  // namespace
 
-NormImpl::NormImpl(NormOptions given) : options(given) {
+NormImpl::NormImpl(NormOptions given) : NormImpl(given, [](const char*, const torch::Tensor& fresh) { return fresh; }) {}
+
+NormImpl::NormImpl(NormOptions given, const Adopt& adopt) : options(given) {
   check(options.channels >= 1, "norm", "channels must be >= 1, got ", options.channels);
   check(options.eps > 0, "norm", "eps must be > 0, got ", options.eps);
   check(!options.momentum || (*options.momentum >= 0 && *options.momentum <= 1), "batch_norm",
         "momentum must be in [0, 1], got ", options.momentum.value_or(0));
   check(options.channel_dim == 1 || options.channel_dim == -1, "norm", "channel_dim must be 1 or -1, got ",
         options.channel_dim);
-  if (options.kind == NormKind::group) {
+  check(options.splits >= 2, "split_batch_norm", "num_splits must be >= 2, got ", options.splits);
+  if (options.kind == NormKind::evo_b0) {
+    check(options.momentum.has_value(), "evo_norm", "momentum must be in [0, 1], got none");
+  }
+  if (options.kind == NormKind::group || options.kind == NormKind::evo_s0) {
     if (options.groups == 0) {
       for (int64_t g = 1; g <= 32; ++g) {
         if (options.channels % g == 0) options.groups = g;
       }
     }
-    groups_of({.num_channels = options.channels, .num_groups = options.groups});
+    if (options.kind == NormKind::group) groups_of({.num_channels = options.channels, .num_groups = options.groups});
   }
-  reset();
+  register_all(adopt);
 }
 
 void NormImpl::reset() {
+  register_all([](const char*, const torch::Tensor& fresh) { return fresh; });
+}
+
+void NormImpl::register_all(const Adopt& adopt) {
+  weight = bias = running_mean = running_var = num_batches_tracked = tau = v = torch::Tensor();
   if (options.kind == NormKind::none) return;
-  weight = register_parameter("weight", torch::ones({options.channels}));
-  if (has_bias(options.kind)) bias = register_parameter("bias", torch::zeros({options.channels}));
-  if (options.kind == NormKind::batch) {
-    running_mean = register_buffer("running_mean", torch::zeros({options.channels}));
-    running_var = register_buffer("running_var", torch::ones({options.channels}));
-    num_batches_tracked = register_buffer("num_batches_tracked", torch::zeros({}, torch::kLong));
+  const bool frozen = options.kind == NormKind::frozen;
+  const auto value = [&](const char* name, double x) { return adopt(name, torch::full({options.channels}, x)); };
+  const auto parameter = [&](const char* name, double x) { return register_parameter(name, value(name, x)); };
+  const auto buffer = [&](const char* name, double x) {
+    return register_buffer(name, value(name, x).set_requires_grad(false));
+  };
+  weight = frozen ? buffer("weight", 1) : parameter("weight", 1);
+  if (has_bias(options.kind)) bias = frozen ? buffer("bias", 0) : parameter("bias", 0);
+  if (has_statistics(options.kind)) {
+    running_mean = buffer("running_mean", 0);
+    running_var = buffer("running_var", 1);
+    if (!frozen) {
+      num_batches_tracked =
+          register_buffer("num_batches_tracked", adopt("num_batches_tracked", torch::zeros({}, torch::kLong)));
+    }
   }
+  if (options.kind == NormKind::split) {
+    register_module("aux_bn", std::make_shared<detail::BatchNormList>(batch_options(options, Act::none), options.splits - 1));
+  }
+  if (has_activation_of_its_own(options.kind) && options.act != Act::none) {
+    (options.kind == NormKind::frn ? tau : v) =
+        options.kind == NormKind::frn ? parameter("tau", 0) : parameter("v", 1);
+  }
+  if (options.kind == NormKind::evo_b0) running_var = buffer("running_var", 1);
+}
+
+void NormImpl::become(const NormOptions& to, const std::map<std::string, torch::Tensor>& tensors) {
+  check(to.channels == options.channels, "norm", "channels must stay ", options.channels, ", got ", to.channels);
+  torch::NoGradGuard no_grad;
+  std::map<std::string, torch::Tensor> known = tensors;
+  for (const auto& p : named_parameters()) known.emplace(p.key(), p.value());
+  for (const auto& b : named_buffers()) known.emplace(b.key(), b.value());
+  const auto in_form = [&](const torch::Tensor& fresh) {
+    for (const auto& [name, t] : known) {
+      if (t.is_floating_point() == fresh.is_floating_point()) return fresh.to(t.device(), t.scalar_type());
+    }
+    return fresh;
+  };
+  // The very tensors go into the new norm, so that an optimizer keeps its parameters.
+  NormImpl made(to, [&](const char* name, const torch::Tensor& fresh) {
+    const auto found = known.find(name);
+    return found == known.end() ? in_form(fresh) : found->second;
+  });
+  for (const auto& child : made.named_children()) {
+    const auto fill = [&](const std::string& name, torch::Tensor value) {
+      const std::string leaf = name.substr(name.rfind('.') + 1);
+      const auto own = known.find(child.key() + '.' + name), main = known.find(leaf);
+      value.set_data(in_form(value));
+      if (own != known.end() || main != known.end()) value.copy_(own != known.end() ? own->second : main->second);
+    };
+    for (const auto& p : child.value()->named_parameters()) fill(p.key(), p.value());
+    for (const auto& b : child.value()->named_buffers()) fill(b.key(), b.value());
+  }
+  made.train(is_training());
+  made.gather = gather;
+  *this = made;
+}
+
+torch::Tensor NormImpl::split(const torch::Tensor& x, Act act) {
+  const BatchNormOptions norm = batch_options(options, act);
+  const auto main = [&](const torch::Tensor& part) {
+    return batch_norm_tracked(part, {}, weight, bias, {running_mean, running_var, num_batches_tracked}, is_training(), norm);
+  };
+  if (!is_training()) return main(x);
+  const auto aux = std::dynamic_pointer_cast<detail::BatchNormList>(named_children()["aux_bn"]);
+  return split_batch_norm(x, options.splits, [&](const torch::Tensor& part, int64_t j) {
+    if (j == 0) return main(part);
+    const BatchNormImpl& own = *aux->at(j - 1);
+    return batch_norm_tracked(part, {}, own.weight, own.bias, {own.running_mean, own.running_var, own.num_batches_tracked},
+                              true, norm);
+  });
 }
 
 torch::Tensor NormImpl::normalize(const torch::Tensor& given, const torch::Tensor& residual, Act act) {
   if (given.dim() < 2 || given.size(options.channel_dim) != options.channels) {
     fail("norm", "x must have ", options.channels, " channels, got ", detail::shape_text(given));
   }
+  const detail::NormCall call(this, given);
   const double eps = options.eps, a = options.act_a;
   const int64_t channels = options.channels;
   const bool tokens = options.channel_dim == -1 && given.dim() > 2;
+  const bool over_positions =
+      options.kind == NormKind::instance || options.kind == NormKind::frn || options.kind == NormKind::evo_b0;
   torch::Tensor x = given, add = residual;
   if (tokens) {
-    // Instance norm is over the positions; the others take each token as a sample.
+    // These are over the positions; the others take each token as a sample.
     const auto arrange = [&](const torch::Tensor& t) {
       if (!t.defined()) return t;
-      return options.kind == NormKind::instance ? t.transpose(1, -1) : t.reshape({-1, channels});
+      return over_positions ? t.transpose(1, -1) : t.reshape({-1, channels});
     };
     x = arrange(given);
     add = arrange(residual);
@@ -107,12 +200,32 @@ torch::Tensor NormImpl::normalize(const torch::Tensor& given, const torch::Tenso
         y = activate(y.contiguous(x.suggest_memory_format()), act, a, true);
       }
       break;
+    case NormKind::frozen:
+      y = frozen_batch_norm(x, weight, bias, running_mean, running_var,
+                            {.num_features = channels, .eps = eps, .act = act, .act_a = a});
+      break;
+    case NormKind::sync:
+      y = sync_batch_norm_tracked(x, weight, bias, {running_mean, running_var, num_batches_tracked}, is_training(),
+                                  gather.get(), batch_options(options, act));
+      break;
+    case NormKind::split:
+      y = split(x, act);
+      break;
+    case NormKind::frn:
+      y = filter_response_norm(x, weight, bias, act == Act::none ? torch::Tensor() : tau, {}, eps);
+      break;
+    case NormKind::evo_b0:
+      y = detail::evo_norm_b0_tracked(x, weight, bias, v, running_var, is_training(), options.momentum.value_or(0), eps);
+      break;
+    case NormKind::evo_s0:
+      y = evo_norm_s0(x, weight, bias, v, options.groups, eps);
+      break;
     case NormKind::rms_2d:
       y = rms_norm_2d(x, weight, {.num_channels = channels, .eps = eps, .act = act, .act_a = a});
       break;
   }
   if (!tokens) return y;
-  return options.kind == NormKind::instance ? y.transpose(1, -1).contiguous() : y.view(given.sizes());
+  return over_positions ? y.transpose(1, -1).contiguous() : y.view(given.sizes());
 }
 
 bool NormImpl::may_overwrite(const torch::Tensor& x) const {
@@ -121,6 +234,7 @@ bool NormImpl::may_overwrite(const torch::Tensor& x) const {
 }
 
 torch::Tensor NormImpl::forward(const torch::Tensor& x) {
+  if (has_activation_of_its_own(options.kind)) return normalize(x, {}, options.act);
   if (options.kind != NormKind::none && detail::is_fused(options.act)) return normalize(x, {}, options.act);
   return activate(normalize(x, {}, Act::none), options.act, options.act_a, may_overwrite(x));
 }
@@ -131,14 +245,26 @@ torch::Tensor NormImpl::forward_add(const torch::Tensor& x, const torch::Tensor&
     const torch::Tensor y = normalize(x, residual, fused ? options.act : Act::none);
     return fused ? y : activate(y, options.act, options.act_a, true);
   }
-  torch::Tensor y = normalize(x, {}, Act::none);
-  y = may_overwrite(x) ? y.add_(residual) : y + residual;
-  return activate(y, options.act, options.act_a, true);
+  const torch::Tensor y = forward_branch(x);
+  return activate_sum(may_overwrite(x) ? y.add_(residual) : y + residual, true);
+}
+
+torch::Tensor NormImpl::forward_branch(const torch::Tensor& x) {
+  const bool evo = options.kind == NormKind::evo_b0 || options.kind == NormKind::evo_s0;
+  return normalize(x, {}, evo ? options.act : Act::none);
+}
+
+torch::Tensor NormImpl::activate_sum(const torch::Tensor& y, bool overwrite) {
+  if (!has_activation_of_its_own(options.kind)) return activate(y, options.act, options.act_a, overwrite);
+  if (!tau.defined()) return y;
+  const torch::Tensor threshold = detail::per_channel(tau, y);
+  return at::where(y > threshold, y, threshold);
 }
 
 void NormImpl::pretty_print(std::ostream& stream) const {
-  stream << "ballast::Norm(" << kNorms[static_cast<size_t>(options.kind)].name;
-  if (options.kind == NormKind::group) stream << ':' << options.groups;
+  stream << "ballast::Norm(" << norm_name(options.kind);
+  if (options.kind == NormKind::split) stream << ':' << options.splits;
+  if (options.kind == NormKind::group || options.kind == NormKind::evo_s0) stream << ':' << options.groups;
   stream << ", " << options.channels;
   if (options.act != Act::none) stream << ", " << act_name(options.act);
   stream << ')';

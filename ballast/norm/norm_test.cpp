@@ -5,6 +5,9 @@
 
 #include <cmath>
 
+#include <ballast/norm/evo_norm.h>
+#include <ballast/norm/filter_response_norm.h>
+
 namespace ballast {
 namespace {
 
@@ -110,9 +113,9 @@ TEST(Norm, EvalOfBatchUsesRunningStatisticsAndMovesNothing) {
 TEST(Norm, LayoutAndInputStayAndGradientsDoNotDependOnLayout) {
   for (const NormRow& row : kNorms) {
     for (Act act : {Act::none, Act::relu, Act::gelu}) {
-      torch::Tensor x = draw({3, 4, 5, 7}).requires_grad_();
-      torch::Tensor z = draw({3, 4, 5, 7}).contiguous(torch::MemoryFormat::ChannelsLast).requires_grad_();
-      const torch::Tensor residual = draw({3, 4, 5, 7}) * -0.5;
+      torch::Tensor x = draw({4, 4, 5, 7}).requires_grad_();
+      torch::Tensor z = draw({4, 4, 5, 7}).contiguous(torch::MemoryFormat::ChannelsLast).requires_grad_();
+      const torch::Tensor residual = draw({4, 4, 5, 7}) * -0.5;
       Norm a = make({.kind = row.kind, .channels = 4, .groups = 2, .act = act});
       Norm b = make({.kind = row.kind, .channels = 4, .groups = 2, .act = act});
       const torch::Tensor before = x.detach().clone();
@@ -197,6 +200,49 @@ TEST(Norm, NamesAreParsedWithTheNearestSuggested) {
   EXPECT_THAT(message_of([] { parse_norm("gruop:8"); }), testing::EndsWith("got \"gruop:8\"; did you mean \"group\"?"));
   EXPECT_THAT(message_of([] { parse_norm("group:0"); }), testing::HasSubstr("from 1 to 65536, got \"group:0\""));
   EXPECT_EQ(message_of([] { parse_norm("layer:2"); }), "[norm] layer takes no size, got \"layer:2\"");
+  EXPECT_EQ(parse_norm("evo_s0:4").groups, 4);
+  EXPECT_EQ(parse_norm("split").splits, 2);
+  EXPECT_EQ(parse_norm("split:3").splits, 3);
+  EXPECT_EQ(parse_norm("split:3").groups, 0);
+  EXPECT_EQ(parse_norm("spectral").weight, WeightForm::spectral_norm);
+  EXPECT_EQ(parse_norm("spectral").kind, NormKind::none);
+  EXPECT_THAT(message_of([] { parse_norm("split:1"); }), testing::HasSubstr("parts must be a whole number from 2 to 65536"));
+  EXPECT_EQ(message_of([] { parse_norm("weight:2"); }), "[norm] weight takes no size, got \"weight:2\"");
+}
+
+TEST(Norm, TheHolderDelegatesToTheStemsWithAnActivationOfTheirOwn) {
+  const torch::Tensor x = draw({4, 4, 5, 3}), residual = draw({4, 4, 5, 3}) * -0.5;
+  Norm frn = make({.kind = NormKind::frn, .channels = 4, .act = Act::silu});
+  ASSERT_TRUE(frn->tau.defined());
+  {
+    torch::NoGradGuard no_grad;
+    frn->tau.fill_(0.2);
+  }
+  const torch::Tensor plain_frn = filter_response_norm(x, frn->weight, frn->bias, {}, {}, 1e-5);
+  EXPECT_TRUE(torch::equal(frn->forward(x), filter_response_norm(x, frn->weight, frn->bias, frn->tau, {}, 1e-5)));
+  EXPECT_TRUE(torch::allclose(frn->forward_add(x, residual), (plain_frn + residual).clamp_min(0.2)));
+  Norm straight = make({.kind = NormKind::frn, .channels = 4});
+  EXPECT_FALSE(straight->tau.defined());
+  EXPECT_TRUE(torch::equal(straight->forward(x), plain_frn));
+  Norm s0 = make({.kind = NormKind::evo_s0, .channels = 4, .groups = 2, .act = Act::relu});
+  EXPECT_TRUE(torch::equal(s0->forward(x), evo_norm_s0(x, s0->weight, s0->bias, s0->v, 2)));
+  EXPECT_TRUE(torch::equal(s0->forward_add(x, residual), s0->forward(x) + residual));
+  Norm b0 = make({.kind = NormKind::evo_b0, .channels = 4, .act = Act::relu});
+  EXPECT_TRUE(torch::equal(b0->forward(x), evo_norm_b0(x, b0->weight, b0->bias, b0->v, {}, true).y));
+  EXPECT_FALSE(torch::equal(b0->running_var, torch::ones({4}, torch::kDouble)));
+}
+
+TEST(Norm, SplitHasAPartsParametersUnderAuxBnAndClonesThem) {
+  Norm norm = make({.kind = NormKind::split, .channels = 3, .splits = 2, .act = Act::relu});
+  const torch::Tensor x = draw({4, 3, 2, 2});
+  norm->forward(x);
+  EXPECT_EQ(norm->named_parameters().size(), 4u);
+  EXPECT_TRUE(norm->named_buffers().contains("aux_bn.0.running_mean"));
+  EXPECT_TRUE(torch::allclose(norm->named_buffers()["aux_bn.0.running_mean"], x.narrow(0, 2, 2).mean({0, 2, 3}) * 0.1));
+  const auto copy = std::dynamic_pointer_cast<NormImpl>(norm->clone());
+  EXPECT_TRUE(torch::equal(copy->forward(x), norm->forward(x)));
+  EXPECT_EQ(message_of([&] { norm->forward(draw({7, 3, 2, 2})); }),
+            "[split_batch_norm] batch must be divisible by num_splits, got 7 and 2");
 }
 
 TEST(Norm, ACloneIsIndependent) {
