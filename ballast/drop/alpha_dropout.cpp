@@ -83,7 +83,9 @@ AlphaDropoutImpl::AlphaDropoutImpl(AlphaDropoutOptions o) : options(o) {
 torch::Tensor AlphaDropoutImpl::forward(const torch::Tensor& x) {
   if (!drops(is_training()) || options.p == 0) return x;
   const Draw draw = next_draw(options.key);
-  return alpha_dropout(x, options, true, draw.key, draw.first_row);
+  return detail::by_rows(x, draw.first_row, draw.rows, [&](const torch::Tensor& t, int64_t first_row) {
+    return alpha_dropout(t, options, true, draw.key, first_row);
+  });
 }
 
 void AlphaDropoutImpl::set_drop_rate(double p) {

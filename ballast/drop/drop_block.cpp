@@ -7,6 +7,7 @@
 #include <array>
 #include <bit>
 #include <cmath>
+#include <cstring>
 #include <map>
 #include <mutex>
 #include <ostream>
@@ -111,10 +112,13 @@ class SampleMask {
     std::fill_n(keep, keep_words(positions * static_cast<size_t>(channels_)), uint16_t{0xffff});
     seeds.resize(keep_words(total));
     const size_t offset = draw_keep(key_, static_cast<uint64_t>(row) * total, total, rate_, seeds.data());
-    for (size_t word = offset / 16; word * 16 < offset + total; ++word) {
-      for (unsigned dropped = static_cast<uint16_t>(~seeds[word]); dropped != 0; dropped &= dropped - 1) {
-        const size_t bit = word * 16 + static_cast<size_t>(std::countr_zero(dropped));
-        if (bit < offset || bit >= offset + total) continue;
+    const size_t end = offset + total;
+    for (size_t word = offset / 64; word * 64 < end; ++word) {
+      uint64_t kept_seeds;
+      std::memcpy(&kept_seeds, seeds.data() + word * 4, 8);
+      for (uint64_t dropped = ~kept_seeds; dropped != 0; dropped &= dropped - 1) {
+        const size_t bit = word * 64 + static_cast<size_t>(std::countr_zero(dropped));
+        if (bit < offset || bit >= end) continue;
         const size_t v = (bit - offset) % per_map, map = (bit - offset) / per_map;
         if (maps_ == channels_) {
           clear_block(keep, map * positions, v);
@@ -130,10 +134,18 @@ class SampleMask {
     const auto width = static_cast<size_t>(g_.side[2]), height = static_cast<size_t>(g_.side[1]);
     const size_t columns = static_cast<size_t>(g_.corners[2]), lines = static_cast<size_t>(g_.corners[1]);
     const size_t w = v % columns, h = v / columns % lines, d = v / (columns * lines);
+    const auto across = static_cast<size_t>(g_.block[2]);
     for (size_t i = 0; i < static_cast<size_t>(g_.block[0]); ++i) {
       for (size_t j = 0; j < static_cast<size_t>(g_.block[1]); ++j) {
         const size_t begin = base + ((d + i) * height + h + j) * width + w;
-        clear_bits(keep, begin, begin + static_cast<size_t>(g_.block[2]));
+        if (across <= 48) {  // within the 64 bits that start at a word
+          uint64_t bits;
+          std::memcpy(&bits, keep + begin / 16, 8);
+          bits &= ~(((uint64_t{1} << across) - 1) << begin % 16);
+          std::memcpy(keep + begin / 16, &bits, 8);
+        } else {
+          clear_bits(keep, begin, begin + across);
+        }
       }
     }
   }
@@ -247,7 +259,11 @@ DropBlockImpl::DropBlockImpl(DropBlockOptions o) : options(o) {
 torch::Tensor DropBlockImpl::forward(const torch::Tensor& x) {
   if (!drops(is_training()) || options.p == 0) return x;
   const Draw draw = next_draw(options.key);
-  return drop_block(x, options, true, draw.key, draw.first_row);
+  // One factor for the whole batch needs all its rows at once.
+  const auto* rows = options.rescale == Rescale::batch ? nullptr : draw.rows;
+  return detail::by_rows(x, draw.first_row, rows, [&](const torch::Tensor& t, int64_t first_row) {
+    return drop_block(t, options, true, draw.key, first_row);
+  });
 }
 
 void DropBlockImpl::set_drop_rate(double p) {

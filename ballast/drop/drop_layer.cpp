@@ -1,6 +1,7 @@
 #include <ballast/drop/drop_layer.h>
 
 #include <atomic>
+#include <utility>
 
 #include <torch/nn/module.h>
 
@@ -10,6 +11,7 @@ namespace ballast {
 namespace {
 
 std::atomic<uint64_t> constructed{0};
+thread_local const RowsScope* innermost = nullptr;
 
 template <class Use>
 void for_layers(torch::nn::Module& model, const Use& use) {
@@ -20,19 +22,23 @@ void for_layers(torch::nn::Module& model, const Use& use) {
 
 }  // namespace
 
+RowsScope::RowsScope(std::vector<int64_t> rows) : rows_(std::move(rows)), outer_(innermost) { innermost = this; }
+RowsScope::~RowsScope() { innermost = outer_; }
+const std::vector<int64_t>* RowsScope::current() { return innermost == nullptr ? nullptr : &innermost->rows_; }
+
 DropLayer::DropLayer() : name_('#' + std::to_string(constructed++)) {}
 
 DropLayer::Draw DropLayer::next_draw(Key own) {
   const StepScope* scope = StepScope::current();
   if (scope == nullptr) {
-    return {own.fold_in("drop").fold_in(stem()).fold_in(name_).fold_in(count_++), 0};
+    return {own.fold_in("drop").fold_in(stem()).fold_in(name_).fold_in(count_++), 0, RowsScope::current()};
   }
   if (scope->serial() != scope_) {
     scope_ = scope->serial();
     call_ = 0;
   }
   return {scope->key().fold_in("drop").fold_in(stem()).fold_in(name_).fold_in(scope->step()).fold_in(call_++),
-          scope->first_row()};
+          scope->first_row(), RowsScope::current()};
 }
 
 void name_layers(torch::nn::Module& model) {

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include <ballast/base/key.h>
 #include <ballast/base/layer_role.h>
@@ -24,6 +25,22 @@ enum class DropMode {
 enum class Scaling {
   training,   ///< y = m x / (1 - p) while training, identity in eval ("inverted")
   inference,  ///< y = m x while training, (1 - p) x in eval: the original papers
+};
+
+/// While it lives, row n of what this thread's layers see is row rows[n] of the batch: the rows that drop_path kept. So the
+/// masks of a sample inside a branch do not depend on which others were dropped. The innermost scope counts.
+class RowsScope {
+ public:
+  explicit RowsScope(std::vector<int64_t> rows);
+  ~RowsScope();
+  RowsScope(const RowsScope&) = delete;
+  RowsScope& operator=(const RowsScope&) = delete;
+  /// The innermost scope's rows in this thread, or null.
+  static const std::vector<int64_t>* current();
+
+ private:
+  std::vector<int64_t> rows_;
+  const RowsScope* outer_;
 };
 
 /// The base of every layer that draws masks: its name, its mode and the key of its next mask.
@@ -52,6 +69,7 @@ class DropLayer : public HasLayerRole {
   struct Draw {
     Key key;
     int64_t first_row = 0;
+    const std::vector<int64_t>* rows = nullptr;  ///< places behind first_row, where they are not 0, 1, 2, ...
   };
   /// The key of this forward; counts it.
   Draw next_draw(Key own);

@@ -87,7 +87,13 @@ torch::Tensor drop_path_add(const torch::Tensor& shortcut, const torch::Tensor& 
   }
   torch::Tensor index;
   if (!all) index = torch::tensor(rows, torch::kLong).to(x.device());
-  const torch::Tensor y = branch(all ? x : x.index_select(0, index));
+  torch::Tensor y;
+  if (all) {
+    y = branch(x);
+  } else {
+    const RowsScope places(rows);
+    y = branch(x.index_select(0, index));
+  }
   const int64_t count = all ? n : static_cast<int64_t>(rows.size());
   std::vector<int64_t> wanted = shortcut.sizes().vec();
   wanted[0] = count;

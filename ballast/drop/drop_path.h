@@ -42,6 +42,8 @@ struct DropPathOptions {
 ///          kept the branch is not called, and its parameters get no gradient. Linear decay to 0.5 saves a quarter of the
 ///          branches' work in mode batch; in mode row the gathers cost some of it.
 /// Norms    a batch norm in the branch sees the kept rows only: its statistics are theirs.
+/// Drops    layers that drop inside the branch draw for a row what they would draw without drop_path (RowsScope); but
+///          drop_connect, and drop_block with Rescale::batch, count the kept rows.
 /// Random   row n uses event first_row + n of `key`, mode batch event 0; 32 bits.
 /// Source   Huang et al. 2016, arXiv:1603.09382. Rescales while training, as timm does; the paper rescales at test time.
 /// Not      drop_connect, which drops weights. (EfficientNet's code calls this technique drop connect.)

@@ -2,6 +2,11 @@
 
 #include <torch/autograd.h>
 
+#include <ballast/base/step_scope.h>
+#include <ballast/drop/alpha_dropout.h>
+#include <ballast/drop/drop_block.h>
+#include <ballast/drop/dropout.h>
+#include <ballast/drop/spatial_dropout.h>
 #include <ballast/drop/test_drop.h>
 
 namespace ballast {
@@ -88,6 +93,37 @@ TEST(DropPath, BranchRunsOnKeptRowsAndNotAtAllWithoutAny) {
   }
   EXPECT_EQ(calls + dropped_batches, 200);
   expect_count(calls, 200, 0.5);
+}
+
+// The masks of a sample inside a branch are those it has when nobody is dropped.
+TEST(DropPath, DropsInsideTheBranchFollowTheirSamples) {
+  const torch::Tensor x = torch::ones({9, 4, 8, 8});
+  DropBlock block(DropBlockOptions{.p = 0.2, .block_size = 3});
+  Dropout element(DropoutOptions{.p = 0.3});
+  SpatialDropout2d channels(SpatialDropoutOptions{.p = 0.3});
+  AlphaDropout alpha(AlphaDropoutOptions{.p = 0.3});
+  const std::vector<BranchFunction> branches = {
+      [&](const torch::Tensor& t) { return block->forward(t); }, [&](const torch::Tensor& t) { return element->forward(t); },
+      [&](const torch::Tensor& t) { return channels->forward(t); }, [&](const torch::Tensor& t) { return alpha->forward(t); }};
+  DropPath path(DropPathOptions{.drop_prob = 0.5});
+  for (const BranchFunction& branch : branches) {
+    for (uint64_t step = 0; step < 4; ++step) {
+      const auto in_scope = [&](const auto& run) {
+        const StepScope scope(3, 0, step, 100);
+        return run();
+      };
+      const torch::Tensor whole = in_scope([&] { return branch(x); });
+      const torch::Tensor sum = in_scope([&] { return path->add(torch::zeros_like(x), x, branch); });
+      int64_t kept = 0;
+      for (int64_t n = 0; n < 9; ++n) {
+        if (zeros_in(sum[n]) == sum[n].numel()) continue;
+        ++kept;
+        EXPECT_TRUE(torch::allclose(sum[n], 2 * whole[n], 1e-6, 0)) << step << ' ' << n;
+      }
+      EXPECT_GT(kept, 0);
+      EXPECT_LT(kept, 9);
+    }
+  }
 }
 
 TEST(DropPath, LayoutsThreadsRowsAndGradients) {

@@ -89,7 +89,9 @@ torch::Tensor DropoutImpl::forward(const torch::Tensor& x) {
   if (mode() == DropMode::never) return x;
   if (!drops(is_training()) || options.p == 0) return dropout(x, options, false, Key());
   const Draw draw = next_draw(options.key);
-  return dropout(x, options, true, draw.key, draw.first_row);
+  return detail::by_rows(x, draw.first_row, draw.rows, [&](const torch::Tensor& t, int64_t first_row) {
+    return dropout(t, options, true, draw.key, first_row);
+  });
 }
 
 void DropoutImpl::set_drop_rate(double p) {

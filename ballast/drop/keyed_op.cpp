@@ -5,6 +5,7 @@
 #include <torch/autograd.h>
 
 #include <algorithm>
+#include <cstring>
 #include <vector>
 
 #include <ballast/base/check.h>
@@ -119,16 +120,21 @@ torch::Tensor drop_groups(const torch::Tensor& x, bool per_channel, bool one, Dr
       });
       return;
     }
-    // A group in pieces, each under bits that are all alike.
+    // A group in pieces, each under bits that are all alike. What is dropped is not read.
     constexpr int64_t kPiece = 8192;
     const int64_t size = w.row_size() / per_row, pieces = (size + kPiece - 1) / kPiece;
     const std::vector<uint16_t> ones(keep_words(kPiece), 0xffff), zeros(keep_words(kPiece), 0);
     at::parallel_for(0, groups * pieces, 1, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
         const int64_t group = i / pieces, from = i % pieces * kPiece, at = group * size + from;
-        const bool keeps = kept(keep.data(), offset + (one ? 0 : static_cast<size_t>(group)));
-        apply(x_data + at, y_data + at, static_cast<size_t>(std::min(kPiece, size - from)),
-              keeps ? ones.data() : zeros.data(), 0, values);
+        const auto count = static_cast<size_t>(std::min(kPiece, size - from));
+        if (kept(keep.data(), offset + (one ? 0 : static_cast<size_t>(group)))) {
+          apply(x_data + at, y_data + at, count, ones.data(), 0, values);
+        } else if (values.fill == 0) {
+          std::memset(y_data + at, 0, count * sizeof(*y_data));
+        } else {
+          apply(x_data + at, y_data + at, count, zeros.data(), 0, values);
+        }
       }
     });
   };

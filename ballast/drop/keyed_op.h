@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <functional>
 #include <string_view>
+#include <vector>
 
 #include <ballast/base/key.h>
 #include <ballast/drop/mask_kernel.h>
@@ -39,6 +40,21 @@ void apply_rows(const Walk& w, const std::function<size_t(int64_t row, uint16_t*
 /// (first_row + n) groups + c. `one`: a single event, number 0, for the whole batch.
 torch::Tensor drop_groups(const torch::Tensor& x, bool per_channel, bool one, DropRate rate, KeepValues values, Key key,
                           int64_t first_row);
+
+/// call(x, first_row); where `rows` tells other places of x's rows than 0, 1, 2, ..., runs of neighbours one by one.
+template <class Call>
+torch::Tensor by_rows(const torch::Tensor& x, int64_t first_row, const std::vector<int64_t>* rows, const Call& call) {
+  const int64_t n = x.dim() == 0 ? 0 : x.size(0);
+  if (rows == nullptr || static_cast<int64_t>(rows->size()) != n || n == 0) return call(x, first_row);
+  std::vector<torch::Tensor> parts;
+  for (int64_t begin = 0, end = 0; begin < n; begin = end) {
+    const int64_t place = (*rows)[static_cast<size_t>(begin)];
+    end = begin + 1;
+    while (end < n && (*rows)[static_cast<size_t>(end)] == place + end - begin) ++end;
+    parts.push_back(call(end - begin == n ? x : x.narrow(0, begin, end - begin), first_row + place));
+  }
+  return parts.size() == 1 ? parts[0] : at::cat(parts);
+}
 
 /// Number of the first element of row 0.
 inline uint64_t first_element(const torch::Tensor& x, int64_t first_row) {

@@ -67,7 +67,9 @@ torch::Tensor SpatialDropoutBase::run(const torch::Tensor& x, bool training) {
   if (mode() == DropMode::never) return x;
   if (!drops(training) || options.p == 0) return spatial_dropout(x, options, false, Key());
   const Draw draw = next_draw(options.key);
-  return spatial_dropout(x, options, true, draw.key, draw.first_row);
+  return detail::by_rows(x, draw.first_row, draw.rows, [&](const torch::Tensor& t, int64_t first_row) {
+    return spatial_dropout(t, options, true, draw.key, first_row);
+  });
 }
 
 void SpatialDropoutBase::set_drop_rate(double p) {
