@@ -103,6 +103,9 @@ TEST(Models, EveryNormActAndStartByNameTrainsOrIsRefusedInWords) {
   for (const char* name : {"resnet8", "plain_cnn:3", "mlp:1x64", "wide_resnet:10x1", "lenet"}) {
     for (const NormRow& norm : kNorms) {
       for (std::string_view act : kActNames) {
+        // All activations with the norms that compute them in ways of their own; three with the others.
+        const bool all = norm.kind <= NormKind::rms_2d && norm.weight == WeightForm::plain;
+        if (!all && act != "relu" && act != "gelu" && act != "silu") continue;
         ModelOptions o = options_for(name, 3, 16, 4);
         o.norm = norm.name;
         o.act = act;
@@ -164,7 +167,7 @@ torch::Tensor trained(const std::string& norm) {
   double first = 0, last = 0;
   for (int step = 0; step < 20; ++step) {
     model->zero_grad();
-    const torch::Tensor loss = torch::nn::functional::cross_entropy(model->forward(x), target);
+    const torch::Tensor loss = at::cross_entropy_loss(model->forward(x), target);
     loss.backward();
     (step == 0 ? first : last) = loss.item<double>();
     torch::NoGradGuard no_grad;
@@ -214,14 +217,20 @@ TEST(Models, SpectralNormBoundsEveryInnerLayerAndResidualBranchesStartAtZero) {
   ModelOptions o = options_for("resnet8", 3, 16, 4);
   o.norm = "spectral";
   const auto spectral = make_model(o, Key(2));
+  {
+    // Each forward in training takes a step of the power iteration.
+    torch::NoGradGuard no_grad;
+    spectral->train();
+    for (int i = 0; i < 100; ++i) spectral->forward(torch::ones({1, 3, 8, 8}));
+    spectral->eval();
+  }
   int64_t layers = 0;
   for (const auto& module : spectral->modules()) {
     const auto* layer = dynamic_cast<detail::WeightLayer*>(module.get());
     if (layer == nullptr || layer->form == WeightForm::plain) continue;
     ++layers;
-    spectral->eval();
     const double sigma = at::linalg_svdvals(layer->effective_weight().detach().flatten(1)).max().item<double>();
-    EXPECT_NEAR(sigma, 1, 0.05);
+    EXPECT_NEAR(sigma, 1, 0.01);
   }
   EXPECT_EQ(layers, 9);
   for (const char* norm : {"weight", "weight_std"}) {
