@@ -49,7 +49,11 @@ class Catalogs(Case):
         runs = {}
         for row in rows:
             value = row["name"] + (":0.02" if row.get("number") else "")
-            model = ["resnet8", "--norm", "none"] if row["name"] == "fixup" else ["plain_cnn:3x4", "--norm", "none", "--act", "tanh"]
+            model = ["plain_cnn:3x4", "--norm", "none", "--act", "tanh"]
+            if row["name"] == "fixup":
+                model = ["resnet8", "--norm", "none"]
+            elif row["name"] in ("resnet", "wide_resnet"):  # they differ in the last norms of branches
+                model = ["resnet8"]
             runs[row["name"]] = ("--model", *model, "--init", value)
         runs["fixup's rival"] = ("--model", "resnet8", "--norm", "none", "--init", "he")
         done = self.all_weights(list(runs.values()))
