@@ -72,6 +72,7 @@ std::unique_ptr<Command> make_list_command();
 std::unique_ptr<Command> make_inspect_command();
 std::unique_ptr<Command> make_convert_command();
 std::unique_ptr<Command> make_compare_command();
+std::unique_ptr<Command> make_export_command();
 std::unique_ptr<Command> make_probe_command();
 std::unique_ptr<Command> make_data_check_command();
 std::unique_ptr<Command> make_pack_command();

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
+#include <map>
 
 #include <ballast/augment/catalog.h>
 #include <ballast/base/check.h>
@@ -21,9 +22,18 @@ using Align = Table::Align;
 
 struct ListFlags {
   std::string runs = "runs";
+  std::string sort = "name";
+  std::vector<std::string> filter;
+  bool reverse = false;
 };
 template <class Visitor>
 void describe(Visitor& visit, ListFlags& o) {
+  visit("sort", o.sort, {.help = "order of `list runs`: best first by val or test, newest first by date", .flags = "--sort",
+                         .choices = "name model epochs val test date"});
+  visit("reverse", o.reverse, {.help = "the other way round", .flags = "--reverse"});
+  visit("filter", o.filter, {.help = "only runs that match all of these: a text in the name, the model or the end, or a value of the "
+                                     "configuration",
+                             .flags = "--filter", .value_name = "TEXT|KEY=VALUE,..."});
   visit("runs", o.runs, {.help = "the folder of runs that `list runs` looks into", .flags = "--runs", .value_name = "DIR"});
 }
 
@@ -45,6 +55,7 @@ class ListCommand : public Command {
                 {"models with parameters and multiply-adds", "ballast list models"},
                 {"operations of a pipeline", "ballast list augment"},
                 {"runs with their result, as JSON", "ballast list runs --json"},
+                {"the best unfinished runs of one optimizer", "ballast list runs --sort val --filter optim.name=adamw,unfinished"},
             },
     };
   }
@@ -157,27 +168,81 @@ class ListCommand : public Command {
       session.document(ordered_json::array());
       return kDone;
     }
-    std::sort(folders.begin(), folders.end());
-    Table table({{"run", Align::left}, {"model", Align::left}, {"epochs", Align::right}, {"val top-1", Align::right},
-                 {"test top-1", Align::right}, {"ended", Align::left}});
-    ordered_json all = ordered_json::array();
+    std::vector<ListedRun> rows;
     for (const fs::path& folder : folders) {
-      const auto record = read_run_record(folder);
-      const CheckRow* best = record.best_check();
-      const CheckRow* last = record.last_check();
-      const CheckRow* test = record.test_check();
-      const double val_top1 = best == nullptr ? kNone : best->metric("top1");
-      const double test_top1 = test == nullptr ? kNone : test->metric("top1");
-      const std::string reason = record.reason().empty() ? "unfinished" : record.reason();
-      table.row({folder.string(), record.config_text("model.name"), last == nullptr ? "-" : format_significant(last->epoch, 4),
-                 metric_text(val_top1), metric_text(test_top1), reason});
-      all.push_back({{"folder", folder.string()}, {"model", record.config_text("model.name")},
-                     {"epochs", last == nullptr ? ordered_json() : ordered_json(last->epoch)},
-                     {"val_top1", number_or_null(val_top1)}, {"test_top1", number_or_null(test_top1)}, {"ended", reason}});
+      ListedRun row = listed(folder);
+      if (std::ranges::all_of(flags_.filter, [&](const std::string& wanted) { return row.matches(wanted); })) {
+        rows.push_back(std::move(row));
+      }
     }
-    session.print(table.text());
+    sort(rows);
+    Table table({{"run", Align::left}, {"model", Align::left}, {"epochs", Align::right}, {"val top-1", Align::right},
+                 {"test top-1", Align::right}, {"ended", Align::left}, {"written", Align::left}});
+    ordered_json all = ordered_json::array();
+    for (const ListedRun& r : rows) {
+      table.row({r.folder, r.model, std::isfinite(r.epochs) ? format_significant(r.epochs, 4) : "-", metric_text(r.val),
+                 metric_text(r.test), r.ended, r.written});
+      all.push_back({{"folder", r.folder}, {"model", r.model}, {"epochs", number_or_null(r.epochs)}, {"val_top1", number_or_null(r.val)},
+                     {"test_top1", number_or_null(r.test)}, {"ended", r.ended}, {"written", r.written}});
+    }
+    session.print(rows.empty() ? "no run matches\n" : table.text());
     session.document(all);
     return kDone;
+  }
+
+  struct ListedRun {
+    std::string folder, model, ended, written;
+    double epochs = kNone, val = kNone, test = kNone;
+    std::map<std::string, std::string> config;
+
+    bool matches(const std::string& wanted) const {
+      const size_t equal = wanted.find('=');
+      if (equal != std::string::npos) {
+        const auto it = config.find(wanted.substr(0, equal));
+        return it != config.end() && it->second == wanted.substr(equal + 1);
+      }
+      return (folder + " " + model + " " + ended).find(wanted) != std::string::npos;
+    }
+  };
+
+  static ListedRun listed(const std::filesystem::path& folder) {
+    const auto record = read_run_record(folder);
+    ListedRun row;
+    row.folder = folder.string();
+    row.model = record.config_text("model.name");
+    row.ended = record.reason().empty() ? "unfinished" : record.reason();
+    if (const CheckRow* last = record.last_check()) {
+      row.epochs = last->epoch;
+    }
+    if (const CheckRow* best = record.best_check()) {
+      row.val = best->metric("top1");
+    }
+    if (const CheckRow* test = record.test_check()) {
+      row.test = test->metric("top1");
+    }
+    for (const ConfigValue& c : record.config) {
+      row.config[c.key] = record.config_text(c.key);
+    }
+    if (!record.events.empty()) {
+      row.written = record.events.back().time;
+    }
+    return row;
+  }
+
+  void sort(std::vector<ListedRun>& rows) const {
+    // Higher first; what is not known last.
+    const auto down = [](double a, double b) { return std::isfinite(a) && (!std::isfinite(b) || a > b); };
+    std::stable_sort(rows.begin(), rows.end(), [&](const ListedRun& a, const ListedRun& b) {
+      return flags_.sort == "val"      ? down(a.val, b.val)
+             : flags_.sort == "test"   ? down(a.test, b.test)
+             : flags_.sort == "epochs" ? down(a.epochs, b.epochs)
+             : flags_.sort == "model"  ? a.model < b.model
+             : flags_.sort == "date"   ? a.written > b.written
+                                       : a.folder < b.folder;
+    });
+    if (flags_.reverse) {
+      std::reverse(rows.begin(), rows.end());
+    }
   }
 
   ListFlags flags_;

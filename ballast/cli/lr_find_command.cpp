@@ -1,6 +1,7 @@
 #include "command.h"
 #include "requests.h"
 #include "run_config.h"
+#include "start_signal.h"
 #include "torch_side.h"
 
 namespace ballast::cli {
@@ -52,7 +53,8 @@ class LrFindCommand : public Command {
     if (flags_.page != "none") {
       request_.page = flags_.page;
     }
-    return load_torch_side(request_.options.run.threads.value_or(0)).lr_find(session, request_);
+    starting_flag() = 1;  // nothing is written before the end
+    return load_torch_side(request_.options.run.threads.value_or(0), request_.options.math.level).lr_find(session, request_);
   }
 
  private:

@@ -138,7 +138,7 @@ const std::vector<CommandEntry>& command_catalog() {
   static const std::vector<CommandEntry> commands = {
       {"train", make_train_command},     {"eval", make_eval_command},           {"predict", make_predict_command},
       {"list", make_list_command},       {"inspect", make_inspect_command},     {"convert", make_convert_command},
-      {"compare", make_compare_command}, {"probe", make_probe_command},         {"data check", make_data_check_command},
+      {"compare", make_compare_command}, {"export", make_export_command}, {"probe", make_probe_command},         {"data check", make_data_check_command},
       {"pack", make_pack_command},
       {"augment list", make_augment_list_command},
       {"augment explain", make_augment_explain_command},

@@ -74,7 +74,7 @@ class ProbeCommand : public Command {
     if (flags_.page != "none") {
       request_.page = flags_.page;
     }
-    return load_torch_side(request_.options.run.threads.value_or(0)).probe(session, request_);
+    return load_torch_side(request_.options.run.threads.value_or(0), request_.options.math.level).probe(session, request_);
   }
 
  private:

@@ -1,9 +1,12 @@
 #pragma once
 
+#include <csignal>
 #include <cstdint>
 #include <filesystem>
 #include <string>
 #include <vector>
+
+#include <nlohmann/json.hpp>
 
 #include <ballast/control/lr_range.h>
 #include <ballast/models/model_options.h>
@@ -21,6 +24,8 @@ struct TrainRequest {
   /// bar, plain, none or json; "auto": by the terminal.
   std::string progress = "auto";
   int64_t overfit = 0;            ///< batches to learn by heart; 0: an ordinary run
+  /// To be set to 0 when the run has started: until then a stop signal ends the process at once. Null: it never does.
+  volatile std::sig_atomic_t* starting = nullptr;
 };
 
 struct LrFindRequest {
@@ -59,8 +64,18 @@ struct ConvertRequest {
   bool overwrite = false;
 };
 
+struct ExportRequest {
+  std::filesystem::path run, out;
+  std::string format;             ///< torchscript, onnx, pt, timm
+  bool overwrite = false;
+};
+
 struct CompareRequest {
   std::filesystem::path a, b;
+  /// Of two runs: what was said already, in words and as members of the document; and that they differ.
+  std::string lead;
+  nlohmann::ordered_json members;
+  bool differ = false;
 };
 
 struct SoupRequest {

@@ -4,9 +4,12 @@
 
 #include <initializer_list>
 
+#include "start_signal.h"
+
 namespace ballast::cli {
 namespace {
 SignalFlags g_flags;
+volatile std::sig_atomic_t g_starting = 0;
 volatile std::sig_atomic_t g_interrupts = 0;
 
 extern "C" void on_stop_signal(int number) {
@@ -18,6 +21,11 @@ extern "C" void on_stop_signal(int number) {
       _exit(130);
     }
   }
+  if (g_starting != 0) {
+    constexpr char text[] = "\nballast: stopped; nothing was written\n";
+    [[maybe_unused]] const ssize_t written = write(STDERR_FILENO, text, sizeof text - 1);
+    _exit(number == SIGINT ? 130 : 75);
+  }
   if (g_flags.stop == 0) {
     g_flags.stop = number;
   }
@@ -25,6 +33,8 @@ extern "C" void on_stop_signal(int number) {
 
 extern "C" void on_save_signal(int) { g_flags.save = g_flags.save + 1; }
 }  // namespace
+
+volatile std::sig_atomic_t& starting_flag() { return g_starting; }
 
 const SignalFlags* install_signal_handlers() {
   for (const int number : {SIGINT, SIGTERM, SIGHUP, SIGXCPU}) {

@@ -15,6 +15,7 @@ int eval_with_torch(const Session& session, const EvalRequest& request);
 int predict_with_torch(const Session& session, const PredictRequest& request);
 int inspect_with_torch(const Session& session, const InspectRequest& request);
 int convert_with_torch(const Session& session, const ConvertRequest& request);
+int export_with_torch(const Session& session, const ExportRequest& request);
 int compare_with_torch(const Session& session, const CompareRequest& request);
 int probe_with_torch(const Session& session, const ProbeRequest& request);
 int report_with_torch(const Session& session, const ReportRequest& request);

@@ -45,7 +45,7 @@ ordered_json json_of(const TensorDifference& d) {
 int compare_with_torch(const Session& session, const CompareRequest& request) {
   const WeightsFile a = open_weights(request.a), b = open_weights(request.b);
   const CompareReport report = compare_weights(a.state, b.state);
-  std::string text = "A  " + a.path.string() + ": " + format_count(report.tensors_a) + " tensors\nB  " + b.path.string() + ": " +
+  std::string text = request.lead + "A  " + a.path.string() + ": " + format_count(report.tensors_a) + " tensors\nB  " + b.path.string() + ": " +
       format_count(report.tensors_b) + " tensors\n";
   ordered_json differences = ordered_json::array();
   if (report.same()) {
@@ -82,12 +82,16 @@ int compare_with_torch(const Session& session, const CompareRequest& request) {
     }
   }
   session.print(text);
-  session.document({{"a", a.path.string()}, {"b", b.path.string()}, {"same", report.same()}, {"tensors_a", report.tensors_a},
+  ordered_json document = {{"a", a.path.string()}, {"b", b.path.string()}, {"same", report.same()}, {"tensors_a", report.tensors_a},
                     {"tensors_b", report.tensors_b}, {"equal", report.equal},
                     {"first", report.same() ? ordered_json() : ordered_json(report.differences.front().name)},
                     {"largest", std::isfinite(report.largest) ? ordered_json(report.largest) : ordered_json("inf")},
-                    {"ulps", report.ulps < 0 ? ordered_json() : ordered_json(report.ulps)}, {"differences", differences}});
-  return report.same() ? kDone : kDamage;
+                    {"ulps", report.ulps < 0 ? ordered_json() : ordered_json(report.ulps)}, {"differences", differences}};
+  if (request.members.is_object()) {
+    document.update(request.members);
+  }
+  session.document(document);
+  return report.same() && !request.differ ? kDone : kDamage;
 }
 
 }  // namespace ballast::cli

@@ -14,6 +14,7 @@ struct Side final : TorchSide {
   int predict(const Session& s, const PredictRequest& r) override { return predict_with_torch(s, r); }
   int inspect(const Session& s, const InspectRequest& r) override { return inspect_with_torch(s, r); }
   int convert(const Session& s, const ConvertRequest& r) override { return convert_with_torch(s, r); }
+  int export_model(const Session& s, const ExportRequest& r) override { return export_with_torch(s, r); }
   int compare(const Session& s, const CompareRequest& r) override { return compare_with_torch(s, r); }
   int probe(const Session& s, const ProbeRequest& r) override { return probe_with_torch(s, r); }
   int report(const Session& s, const ReportRequest& r) override { return report_with_torch(s, r); }

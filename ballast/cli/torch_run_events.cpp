@@ -53,10 +53,11 @@ bool is_share(const std::string& metric) { return metric == "top1" || metric == 
 
 }  // namespace
 
-TerminalEvents::TerminalEvents(const Session& session, const std::string& progress)
+TerminalEvents::TerminalEvents(const Session& session, const std::string& progress, volatile std::sig_atomic_t* starting)
     : session_(session),
       progress_(progress_options(session, progress), to_stderr),
-      bar_(progress_options(session, progress).mode == ProgressMode::bar) {}
+      bar_(progress_options(session, progress).mode == ProgressMode::bar),
+      starting_(starting) {}
 
 std::string plan_text(const RunPlan& p) {
   const auto line = [](const char* what, const std::string& text) {
@@ -84,7 +85,7 @@ std::string plan_text(const RunPlan& p) {
                         si(static_cast<double>(p.multiply_adds)) + " multiply-adds a picture; start: " + p.init) +
       start + line("augment", p.train_pipeline) + line("train", train) + line("best by", p.monitor) +
       line("machine", p.device + ", " + std::to_string(p.threads) + (p.threads == 1 ? " thread, " : " threads, ") + p.layout +
-                          ", seed " + std::to_string(p.seed) + ", fingerprint " + p.fingerprint);
+                          (p.precision == "bf16" ? ", bf16" : "") + ", seed " + std::to_string(p.seed) + ", fingerprint " + p.fingerprint);
   if (p.seconds_estimate > 0) {
     out += line("time", "about " + format_duration(p.seconds_estimate) + " on this machine (" +
                             format_count(std::llround(p.images_per_second)) + " images/s)");
@@ -112,7 +113,7 @@ nlohmann::ordered_json plan_json(const RunPlan& p) {
           {"steps_per_epoch", p.steps_per_epoch}, {"steps", p.steps}, {"batch_size", p.batch_size},
           {"micro_batch", p.micro_batch}, {"optimizer", p.optimizer}, {"schedule", p.schedule}, {"lr", p.lr},
           {"weight_decay", p.weight_decay}, {"label_smoothing", p.label_smoothing}, {"monitor", p.monitor},
-          {"device", p.device}, {"layout", p.layout}, {"threads", p.threads}, {"workers", p.workers}, {"seed", p.seed},
+          {"device", p.device}, {"layout", p.layout}, {"precision", p.precision}, {"threads", p.threads}, {"workers", p.workers}, {"seed", p.seed},
           {"fingerprint", p.fingerprint}, {"images_per_second", p.images_per_second},
           {"seconds_estimate", p.seconds_estimate}};
   plan["resumed_step"] = p.resumed_step;
@@ -123,6 +124,9 @@ nlohmann::ordered_json plan_json(const RunPlan& p) {
 void TerminalEvents::on_plan(const RunPlan& plan) {
   plan_ = plan;
   finish();
+  if (starting_ != nullptr) {
+    *starting_ = 0;
+  }
   if (!session_.quiet) {
     to_stderr(plan_text(plan));
   }

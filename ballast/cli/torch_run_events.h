@@ -1,5 +1,6 @@
 #pragma once
 
+#include <csignal>
 #include <memory>
 #include <optional>
 #include <string>
@@ -14,8 +15,8 @@ namespace ballast::cli {
 /// Shows a run on stderr: the plan, a bar or plain lines, a line for each check, warnings.
 class TerminalEvents : public RunEvents {
  public:
-  /// progress: auto, bar, plain, none.
-  TerminalEvents(const Session& session, const std::string& progress);
+  /// progress: auto, bar, plain, none. starting: as in TrainRequest.
+  TerminalEvents(const Session& session, const std::string& progress, volatile std::sig_atomic_t* starting = nullptr);
 
   void on_plan(const RunPlan& plan) override;
   void on_progress(const RunProgress& progress) override;
@@ -37,6 +38,7 @@ class TerminalEvents : public RunEvents {
   std::optional<double> best_;
   bool told_stop_ = false;
   int saves_asked_ = 0;
+  volatile std::sig_atomic_t* starting_;
 };
 
 /// The plan as lines for people, and as JSON.

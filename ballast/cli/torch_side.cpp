@@ -5,6 +5,7 @@
 #include <cstdlib>
 
 #include <ballast/base/cpu.h>
+#include <ballast/base/portable_math.h>
 
 namespace ballast::cli {
 namespace {
@@ -21,7 +22,7 @@ void set_unless_set(const char* name, const std::string& value) { setenv(name, v
 
 int usable_threads(int64_t asked) { return asked > 0 ? static_cast<int>(asked) : usable_cores(); }
 
-TorchSide& load_torch_side(int64_t asked) {
+TorchSide& load_torch_side(int64_t asked, const std::string& math) {
   const std::string threads = std::to_string(usable_threads(asked));
   // Threads that spin for long are ruinous on contended cores; a wake-up by the kernel between two short kernels costs a
   // third of a small model's speed. docs/decisions/0004-threads-spin-briefly.md
@@ -30,6 +31,12 @@ TorchSide& load_torch_side(int64_t asked) {
   set_unless_set("OMP_NUM_THREADS", threads);
   set_unless_set("OPENBLAS_NUM_THREADS", threads);
   set_unless_set("MKL_NUM_THREADS", threads);
+
+  if (math == "portable") {
+    for (const auto& [name, value] : kPortableMath) {
+      setenv(name, value, 1);
+    }
+  }
 
   const std::filesystem::path here = program_folder();
   const std::filesystem::path places[] = {here / "libballast_cli.so", here / ".." / BALLAST_LIBDIR / "ballast" / "libballast_cli.so",

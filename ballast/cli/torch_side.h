@@ -18,6 +18,7 @@ struct PredictRequest;
 struct InspectRequest;
 struct ConvertRequest;
 struct CompareRequest;
+struct ExportRequest;
 struct ProbeRequest;
 struct ReportRequest;
 struct DoctorRequest;
@@ -35,6 +36,7 @@ struct TorchSide {
   virtual int predict(const Session& session, const PredictRequest& request) = 0;
   virtual int inspect(const Session& session, const InspectRequest& request) = 0;
   virtual int convert(const Session& session, const ConvertRequest& request) = 0;
+  virtual int export_model(const Session& session, const ExportRequest& request) = 0;
   virtual int compare(const Session& session, const CompareRequest& request) = 0;
   virtual int report(const Session& session, const ReportRequest& request) = 0;
   virtual int doctor(const Session& session, const DoctorRequest& request) = 0;
@@ -49,8 +51,9 @@ inline constexpr const char* kTorchSideSymbol = "ballast_torch_side";
 /// Threads for computing and decoding as asked for; 0: the cores that this process may use.
 int usable_threads(int64_t asked);
 
-/// Sets what LibTorch reads while it is loaded (unless the user has set it), then loads the module. `threads` as above.
+/// Sets what LibTorch reads while it is loaded (unless the user has set it), then loads the module. `threads` as above; `math` is
+/// math.level of a run: portable chooses the kernels, which the user's variables do not overrule.
 /// Throws std::runtime_error that says where the module was looked for.
-TorchSide& load_torch_side(int64_t threads);
+TorchSide& load_torch_side(int64_t threads, const std::string& math = "");
 
 }  // namespace ballast::cli

@@ -62,7 +62,7 @@ int train_with_torch(const Session& session, const TrainRequest& request) {
   if (request.overfit > 0) {
     return overfit_with_torch(session, request);
   }
-  TerminalEvents events(session, request.progress);
+  TerminalEvents events(session, request.progress, request.starting);
   const RunResult result = run_training(request.options, events);
   events.finish();
 

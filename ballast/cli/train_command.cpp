@@ -2,6 +2,7 @@
 #include "find_run.h"
 #include "requests.h"
 #include "run_config.h"
+#include "start_signal.h"
 #include "torch_side.h"
 
 namespace ballast::cli {
@@ -104,8 +105,10 @@ class TrainCommand : public Command {
     request_.options.exact = flags_.exact;
     request_.options.accept_data_change = flags_.accept_data_change;
     request_.progress = flags_.progress;
+    starting_flag() = 1;
+    request_.starting = &starting_flag();
     request_.overfit = flags_.overfit.value_or(0);
-    return load_torch_side(request_.options.run.threads.value_or(0)).train(session, request_);
+    return load_torch_side(request_.options.run.threads.value_or(0), request_.options.math.level).train(session, request_);
   }
 
  private:

@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cstdio>
+#include <cstdlib>
 #include <fstream>
 #include <sstream>
 #include <vector>
@@ -14,6 +15,7 @@
 
 #include <ballast/base/check.h>
 #include <ballast/base/cpu.h>
+#include <ballast/base/portable_math.h>
 #include <ballast/base/sha256.h>
 #include <ballast/base/version.h>
 #include <ballast/train/allocator.h>
@@ -55,6 +57,19 @@ std::string torch_config() { return at::show_config(); }
 
 }  // namespace
 
+namespace {
+
+// Kernels that every processor with AVX2 has, in LibTorch and in ballast; LibTorch reads its part while it is loaded.
+void check_portable() {
+  for (const auto& [name, value] : kPortableMath) {
+    const char* set = std::getenv(name);
+    check(set != nullptr && std::string_view(set) == value, "run", "math.level portable needs ", name, "=", value,
+          " in the environment before LibTorch is loaded, got ", set == nullptr ? "nothing" : set);
+  }
+}
+
+}  // namespace
+
 void set_threads(int64_t n) {
   check(n >= 0, "run", "threads must be >= 0, got ", n);
   at::set_num_threads(n == 0 ? usable_cores() : static_cast<int>(n));
@@ -70,18 +85,31 @@ void set_threads(int64_t n) {
 }
 
 void set_math(const std::string& level) {
-  check(level == "repeatable" || level == "fast", "run", "math.level must be repeatable or fast, got \"", level, "\"");
-  const bool repeatable = level == "repeatable";
+  check(level == "fast" || level == "repeatable" || level == "portable", "run",
+        "math.level must be fast, repeatable or portable, got \"", level, "\"");
+  const bool repeatable = level != "fast";
+  static bool forced = false;
+  if (level == "portable") {
+    check_portable();
+    force_simd_target("avx2");
+    forced = true;
+  } else if (forced) {
+    force_simd_target("");
+    forced = false;
+  }
+  // Numbers below 1e-38 cost a hundred times as much as others and decide nothing; they are bits, though.
+  at::globalContext().setFlushDenormal(!repeatable);
   at::globalContext().setDeterministicCuDNN(repeatable);
   at::globalContext().setBenchmarkCuDNN(!repeatable);
   // Warns instead of throwing where LibTorch has no deterministic kernel; none of our models meets one on a CPU.
   at::globalContext().setDeterministicAlgorithms(repeatable, /*warn_only=*/true);
 }
 
-std::string fingerprint(const std::string& math, const std::string& layout, const std::string& device) {
+std::string fingerprint(const std::string& math, const std::string& layout, const std::string& device,
+                        const std::string& precision) {
   std::ostringstream all;
   all << math << '|' << at::get_num_threads() << "|1|" << simd_target() << '|' << torch_config() << '|' << libtorch_version()
-      << '|' << version() << '|' << compiler() << "|fp32|" << layout << '|' << device;
+      << '|' << version() << '|' << compiler() << "|" << precision << "|" << layout << '|' << device;
   return sha256_hex(all.str()).substr(0, 16);
 }
 

@@ -16,12 +16,15 @@ struct RunPlan;
 /// Errors: std::invalid_argument if n < 0.
 void set_threads(int64_t n);
 
-/// `repeatable`: deterministic algorithms; `fast`: whatever is fastest.
+/// `repeatable`: deterministic algorithms; `portable`: these, with kernels for AVX2 only; `fast`: whatever is fastest, and numbers below
+/// 1e-38 count as 0.
+/// Errors: std::invalid_argument for portable, unless the variables of base/portable_math.h are set.
 void set_math(const std::string& level);
 
 /// 16 hex digits over everything that decides the bits of a result beside options and data: level, threads, instruction
-/// sets, versions of LibTorch, oneDNN, BLAS, ballast and compiler, layout, device.
-std::string fingerprint(const std::string& math, const std::string& layout, const std::string& device);
+/// sets, versions of LibTorch, oneDNN, BLAS, ballast and compiler, layout, device, precision.
+std::string fingerprint(const std::string& math, const std::string& layout, const std::string& device,
+                        const std::string& precision);
 
 /// For env.json: versions, machine, threads, the command, the fingerprint.
 JsonValue environment_json(const RunPlan& plan);

@@ -1,12 +1,14 @@
 #include <ballast/train/nonfinite_report.h>
 
 #include <algorithm>
+#include <sstream>
 
 #include <ATen/Functions.h>
 
 #include <ballast/base/check.h>
 #include <ballast/models/model.h>
 #include <ballast/train/tensor_batch.h>
+#include <ballast/weights/state_dict.h>
 
 namespace ballast {
 namespace {
@@ -21,13 +23,15 @@ std::string names_of(const Source& source, const std::vector<uint64_t>& ids, siz
 
 }  // namespace
 
-void fail_non_finite(RunContext& run, const StepLog& log, const StepResult& r, const BatchSlot& slot) {
+std::string report_non_finite(RunContext& run, const StepLog& log, const StepResult& r, const BatchSlot& slot) {
   const int64_t step = run.trainer->steps();
   const int64_t epoch = step / run.setup.steps_per_epoch;
   const int64_t batch = step % run.setup.steps_per_epoch;
   const Source& source = *run.setup.data.source;
   const std::vector<uint64_t> ids(slot.id.begin(), slot.id.begin() + slot.n);
   std::string where;
+  const TensorBatch input = tensor_batch(slot);
+  const NonFiniteOrigin origin = run.trainer->find_non_finite(input.x, input.y, input.partner, input.lam);
   if (run.folder) {
     JsonValue report = JsonValue::object();
     report["step"] = step;
@@ -36,6 +40,12 @@ void fail_non_finite(RunContext& run, const StepLog& log, const StepResult& r, c
     report["loss"] = r.loss;
     report["gradient_norm"] = r.gradient_norm;
     report["lr"] = r.lr;
+    JsonValue first = JsonValue::object();
+    first["pass"] = origin.pass;
+    first["operator"] = origin.op;
+    first["layer"] = origin.layer;
+    report["first"] = std::move(first);
+    report["attempt"] = run.rollbacks;
     report["input_finite"] = at::isfinite(batch_pixels(slot)).all().item<bool>();
     report["weights_finite"] = WeightsCopy(*run.model).finite();
     JsonValue samples = JsonValue::array();
@@ -52,11 +62,15 @@ void fail_non_finite(RunContext& run, const StepLog& log, const StepResult& r, c
         std::filesystem::path("nonfinite") / ("step-" + std::to_string(step)) / "report.json";
     make_folders(run.folder->fs(), (run.folder->path() / name).parent_path());
     run.folder->write(name, report.text(2) + "\n");
+    const std::vector<std::byte> batch_file = encode_weights({{"x", input.x.contiguous()}, {"y", input.y.contiguous()}});
+    write_file_atomic(run.folder->fs(), (run.folder->path() / name).parent_path() / "batch.safetensors", std::span(batch_file));
     where = "; see " + (run.folder->path() / name).string();
   }
-  fail<NonFiniteError>("train", "the loss must be finite, got loss ", r.loss, " and gradient norm ", r.gradient_norm,
-                       " at step ", step, " (epoch ", epoch + 1, ", batch ", batch, ") of samples ",
-                       names_of(source, ids, 4), where, "; a smaller --lr or --clip norm:1 may help");
+  std::ostringstream text;
+  text << "the loss must be finite, got loss " << r.loss << " and gradient norm " << r.gradient_norm << " at step " << step
+       << " (epoch " << epoch + 1 << ", batch " << batch << ") of samples " << names_of(source, ids, 4)
+       << (origin.text().empty() ? "" : "; " + origin.text()) << where;
+  return text.str();
 }
 
 }  // namespace ballast

@@ -1,12 +1,14 @@
 #pragma once
 
+#include <string>
+
 #include <ballast/train/step_log.h>
 
 namespace ballast {
 
-/// Tells of a step whose loss or gradient is not finite: writes nonfinite/step-<n>/report.json into the run folder (step,
-/// rate, whether input and weights are finite, the samples, the last losses and norms), then throws NonFiniteError that
-/// names step, epoch, batch, samples and the report.
-[[noreturn]] void fail_non_finite(RunContext& run, const StepLog& log, const StepResult& result, const BatchSlot& slot);
+/// What is known of a step whose loss or gradient is not finite: nonfinite/step-<n>/report.json (step, samples with their files, rate,
+/// the last losses and norms, the first operator and layer that was not finite) and batch.safetensors (x, y) in the run folder. Returns it as one sentence. The step
+/// is computed once more for it, from the weights and buffers of before.
+std::string report_non_finite(RunContext& run, const StepLog& log, const StepResult& result, const BatchSlot& slot);
 
 }  // namespace ballast

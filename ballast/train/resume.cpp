@@ -13,7 +13,7 @@ namespace ballast {
 namespace {
 
 // Keys that decide no result, or that name the run itself.
-constexpr std::array<std::string_view, 7> kFree = {"run.name", "run.out", "run.overwrite", "run.threads", "run.workers",
+constexpr std::array<std::string_view, 8> kFree = {"run.name", "run.out", "run.overwrite", "run.grace", "run.threads", "run.workers",
                                                    "run.max_time", "run.session_time"};
 // What may change while a run goes on: its length, how it is watched, saved and stopped, and the rate.
 constexpr std::array<std::string_view, 4> kEditableSections = {"stop", "save", "log", "schedule"};
@@ -80,6 +80,16 @@ JsonValue deciding_values(const RunOptions& options) {
   return values;
 }
 
+RecordPosition record_position(const JsonValue& state, const JsonValue& session) {
+  RecordPosition position;
+  const JsonValue& record = state.at("record");
+  position.metrics = record.at("bytes").unsigned_integer();
+  position.metrics_sha256 = record.at("sha256").string();
+  position.timing = session.at("timing_bytes").unsigned_integer();
+  position.step = state.at("position").at("step").integer();
+  return position;
+}
+
 std::optional<Resume> Resume::find(const RunOptions& options, FileSystem& fs) {
   const RunFolderOptions f = folder_options(options);
   if (options.dry_run || options.run.overwrite || !RunFolder::is_run(f)) {
@@ -128,11 +138,7 @@ void Resume::take_next() {
       checkpoint_ = checkpoints_->read(name);
       state_ = json_file(*checkpoint_, "state.json");
       session_ = json_file(*checkpoint_, "session.json");
-      const JsonValue& record = state_.at("record");
-      record_.metrics = record.at("bytes").unsigned_integer();
-      record_.metrics_sha256 = record.at("sha256").string();
-      record_.timing = session_.at("timing_bytes").unsigned_integer();
-      record_.step = state_.at("position").at("step").integer();
+      record_ = record_position(state_, session_);
       check<DataError>(record_is_at(*fs_, path_, record_), "run", "metrics.jsonl is not what it was when ", name,
                        " was saved");
       return;

@@ -64,6 +64,9 @@ class Resume {
   std::vector<std::string> passed_over_;
 };
 
+/// Where the logs stood when a checkpoint with this state.json and session.json was made. Errors: DataError.
+RecordPosition record_position(const JsonValue& state, const JsonValue& session);
+
 /// Where these options want the run's folder to be.
 RunFolderOptions folder_options(const RunOptions& options);
 

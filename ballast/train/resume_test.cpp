@@ -208,6 +208,30 @@ const std::vector<Config> kConfigs = {
        o.run.workers = Auto<int64_t>(4);
      }},
     {"lsuv_frozen", [](RunOptions& o) { o.model.init = "lsuv"; o.train.freeze = {"*.0.*"}; o.loss.name = "bce"; }},
+    {"mixed_rand_augment", [](RunOptions& o) {
+       o.augment.train = Auto<std::string>("rand-m9-n2 | random_crop(12, padding=1)");
+       o.augment.mixup_alpha = Auto<double>(0.4);
+       o.augment.cutmix_alpha = Auto<double>(1.0);
+       o.train.micro_batch = 6;
+       o.run.workers = Auto<int64_t>(3);
+     }},
+    {"swa", [](RunOptions& o) {
+       o.model.name = Auto<std::string>("resnet8");
+       o.average.swa = Duration{34, Duration::Unit::percent};
+       o.train.micro_batch = 8;
+     }},
+    {"bf16_ema", [](RunOptions& o) {
+       o.train.precision = "bf16";
+       o.average.ema = Duration{4, Duration::Unit::steps};
+       o.model.drop = "0.2";
+     }},
+    {"monitors", [](RunOptions& o) {
+       o.stop.patience = 1;
+       o.stop.min_delta = 100;
+       o.stop.also = {"val/top1", "val/ece"};
+       o.stop.combine = "any";
+       o.train.epochs = Auto<int64_t>(6);
+     }},
     {"last_watched", [](RunOptions& o) { o.stop.restore = "last"; o.log.watch = Duration{3, Duration::Unit::steps}; }},
 };
 

@@ -61,6 +61,10 @@ class Training {
       }
     }
     const int64_t in_epoch = run_.setup.steps_per_epoch;
+    int64_t rollbacks = run_.rollbacks;
+    if (run_.setup.options.train.on_nonfinite == "rollback" && run_.trainer->steps() == 0) {
+      checkpoints_.save_now({});  // a rollback needs something to go back to
+    }
     while (run_.trainer->steps() < run_.setup.total_steps) {
       const int64_t t = run_.trainer->steps();
       run_.loader->start_epoch(t / in_epoch, t % in_epoch);
@@ -73,8 +77,18 @@ class Training {
         log_.add_data_time(seconds_now() - begin);
         log_.begin_watch();
         const StepResult result = step(*slot);
-        log_.after_step(result, *slot);
+        if (result.finite) {
+          log_.after_step(result, *slot);
+        } else if (not_finite(result, *slot)) {
+          break;  // rolled back: the epoch's order begins at another place
+        }
         if (const std::optional<StopReason> reason = between_steps()) {
+          return *reason;
+        }
+      }
+      if (run_.rollbacks > rollbacks) {
+        rollbacks = run_.rollbacks;
+        if (const std::optional<StopReason> reason = check_pending_ ? check_and_save() : std::nullopt) {
           return *reason;
         }
       }
@@ -87,14 +101,51 @@ class Training {
  private:
   StepResult step(const BatchSlot& slot) {
     const TensorBatch batch = tensor_batch(slot);
+    if (detail::spoil_batch()) {
+      torch::Tensor x = batch.x;
+      detail::spoil_batch()(x, run_.trainer->steps(), run_.rollbacks);
+    }
     const StepResult result = run_.trainer->step(batch.x, batch.y, batch.partner, batch.lam);
     if (!result.finite) {
-      fail_non_finite(run_, log_, result, slot);
+      return result;
     }
+    run_.skips = 0;
     if (run_.ema) {
       run_.ema->update();
     }
+    const int64_t t = run_.trainer->steps();
+    if (run_.swa && t > run_.setup.swa_from && t % run_.setup.steps_per_epoch == 0) {
+      run_.swa->update();
+    }
     return result;
+  }
+
+  // What train.on_nonfinite wants. True: the run went back to a checkpoint.
+  bool not_finite(const StepResult& result, const BatchSlot& slot) {
+    const std::string what = report_non_finite(run_, log_, result, slot);
+    const std::string& policy = run_.setup.options.train.on_nonfinite;
+    const int64_t step = run_.trainer->steps();
+    if (policy == "skip" && run_.skips + 1 < kMostSkips) {
+      ++run_.skips;
+      run_.trainer->skip();
+      log_.after_skip(slot);
+      run_.warn("step " + std::to_string(step) + " is left out: " + what);
+      return false;
+    }
+    if (policy == "rollback" && run_.rollbacks < kMostRollbacks) {
+      const RunPosition position = checkpoints_.roll_back();
+      check_pending_ = position.check_pending;
+      const std::string text = "back from step " + std::to_string(step) + " to step " + std::to_string(run_.trainer->steps()) +
+                               " with half the rate: " + what;
+      run_.warn(text);
+      run_.try_to_save([&] { record_decision(run_, "rollback", "non_finite at step " + std::to_string(step), {}); });
+      return true;
+    }
+    fail<NonFiniteError>("train", what,
+                         policy == "skip"       ? "; " + std::to_string(kMostSkips) + " steps in a row were not finite"
+                         : policy == "rollback" ? "; " + std::to_string(kMostRollbacks) + " rollbacks did not help"
+                                                : std::string(),
+                         "; a smaller --lr or --clip norm:1 may help");
   }
 
   // Checks, saves, stops. The reason to stop, or nothing.
@@ -104,6 +155,10 @@ class Training {
     check_pending_ = last || checks_.due(t);
     if (run_.events.stop_requested()) {
       return StopReason::signal;
+    }
+    const std::optional<double>& most = run_.setup.options.train.max_loss;
+    if (most && log_.smooth_loss() > *most) {
+      return StopReason::diverged;
     }
     if (!last && session_over()) {
       return StopReason::session_time;
@@ -158,6 +213,7 @@ class Training {
   StepLog& log_;
   RunChecks& checks_;
   RunCheckpoints& checkpoints_;
+  static constexpr int64_t kMostSkips = 10, kMostRollbacks = 3;
   bool check_pending_ = false;
   double session_start_ = seconds_now();
 };
@@ -182,7 +238,7 @@ RunResult dry_run(RunContext& run) {
 
 [[noreturn]] void fail_ended(const RunOptions& o, const std::string& reason, int64_t step, int64_t best_epoch,
                              const std::filesystem::path& folder) {
-  fail<NonFiniteError>("train", o.stop.monitor, " must stay finite and below stop.divergence, ",
+  fail<NonFiniteError>("train", o.stop.monitor, " and the training loss must stay finite, below stop.divergence and train.max_loss, ",
                        reason == stop_reason_name(StopReason::diverged) ? "it was beyond it" : "training met a value that is not finite",
                        " at step ", step, "; the best weights, of epoch ", best_epoch, ", are in ", (folder / "model").string());
 }
@@ -260,6 +316,11 @@ void plan_resumed(RunContext& run, const Resume& resume) {
 }
 
 }  // namespace
+
+std::function<void(torch::Tensor&, int64_t, int64_t)>& detail::spoil_batch() {
+  static std::function<void(torch::Tensor&, int64_t, int64_t)> function;
+  return function;
+}
 
 RunResult run_training(const RunOptions& options, RunEvents& events) { return run_training(options, events, real_fs()); }
 

@@ -38,6 +38,7 @@ struct RunPlan {
   std::string monitor;                     ///< the metric that decides which weights are best
   std::string device;
   std::string layout;                      ///< "channels_last" or "contiguous"
+  std::string precision;                   ///< "fp32" or "bf16"
   int threads = 0, workers = 0;
   uint64_t seed = 0;
   std::string fingerprint;                 ///< 16 hex digits: what decides the bits of the result

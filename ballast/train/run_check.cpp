@@ -10,8 +10,11 @@
 namespace ballast {
 
 RunChecks::RunChecks(RunContext& run, StepLog& log)
-    : run_(run), log_(log), val_(run.evaluation(Role::val)), stopping_(start_early_stopping(run.setup.stopping)) {
+    : run_(run), log_(log), val_(run.evaluation(Role::val)) {
   const RunSetup& setup = run.setup;
+  for (const EarlyStoppingOptions& o : setup.all_stopping) {
+    states_.push_back(start_early_stopping(o));
+  }
   every_ = std::max<int64_t>(1, setup.options.eval.every.steps(setup.steps_per_epoch, setup.total_steps));
 }
 
@@ -55,8 +58,7 @@ std::optional<StopReason> RunChecks::check() {
   const double train_loss = log_.take_epoch_loss();
   const Metrics metrics = compute_metrics(table);
   const double value = metrics.value(setup.monitor);
-  const StopDecision decision =
-      update_early_stopping(setup.stopping, stopping_, {.value = value, .epoch = t / setup.steps_per_epoch, .step = t});
+  const StopDecision decision = decide(metrics);
   checked_step_ = t;
   checked_value_ = value;
   run_.check_time = seconds_now() - begin;
@@ -77,17 +79,38 @@ std::optional<StopReason> RunChecks::check() {
   return decision.stop ? std::optional(decision.reason) : std::nullopt;
 }
 
+StopDecision RunChecks::decide(const Metrics& metrics) {
+  const RunSetup& setup = run_.setup;
+  const int64_t t = run_.trainer->steps();
+  std::vector<CheckValue> values = {{.value = metrics.value(setup.monitor), .epoch = t / setup.steps_per_epoch, .step = t}};
+  for (const std::string& name : setup.also) {
+    values.push_back(values.front());
+    values.back().value = metrics.value(name);
+  }
+  if (values.size() == 1) {
+    return update_early_stopping(setup.stopping, states_.front(), values.front());
+  }
+  return update_early_stopping(setup.all_stopping, states_, values,
+                               setup.options.stop.combine == "any" ? CombineMonitors::any : CombineMonitors::all);
+}
+
+void RunChecks::start_cooldowns() {
+  for (size_t i = 0; i < states_.size(); ++i) {
+    start_cooldown(run_.setup.all_stopping[i], states_[i]);
+  }
+}
+
 // What happens to the rate at a check: a cut by plateau, a new cycle. Stopping then waits for its cooldown.
 void RunChecks::change_rate(double value) {
   const RunSetup& setup = run_.setup;
   const int64_t t = run_.trainer->steps();
   if (setup.plateau && update_plateau(*setup.plateau, plateau_, {.value = value, .epoch = t / setup.steps_per_epoch, .step = t})) {
-    run_.trainer->set_lr_scale(plateau_.scale);
-    start_cooldown(setup.stopping, stopping_);
+    run_.set_lr_scale(plateau_.scale);
+    start_cooldowns();
     run_.try_to_save([&] { record_decision(run_, "lr_cut", "plateau", value); });
   }
   if (cycle_restarts_at(setup.schedule, t, setup.total_steps)) {
-    start_cooldown(setup.stopping, stopping_);
+    start_cooldowns();
   }
 }
 
@@ -96,10 +119,18 @@ void RunChecks::record(const Metrics& metrics, const StopDecision& decision, dou
   JsonValue row = check_row(run_, "val", t, metrics);
   row["train_loss"] = train_loss;
   row["lr"] = log_.last().lr;
-  row["wait"] = stopping_.wait;
-  row["reference"] = stopping_.reference ? JsonValue(*stopping_.reference) : JsonValue();
-  row["best"] = stopping_.best ? JsonValue(*stopping_.best) : JsonValue();
+  const EarlyStoppingState& stopping = states_.front();
+  row["wait"] = stopping.wait;
+  row["reference"] = stopping.reference ? JsonValue(*stopping.reference) : JsonValue();
+  row["best"] = stopping.best ? JsonValue(*stopping.best) : JsonValue();
   row["improved"] = decision.improved;
+  if (states_.size() > 1) {
+    JsonValue waits = JsonValue::object();
+    for (size_t i = 1; i < states_.size(); ++i) {
+      waits[run_.setup.options.stop.also[i - 1]] = states_[i].wait;
+    }
+    row["waits"] = std::move(waits);
+  }
   row["ids"] = log_.digest().json();
   log_.digest().clear();
   run_.try_to_save([&] {
@@ -126,21 +157,19 @@ void RunChecks::tell(const Metrics& metrics, double value, const StopDecision& d
   c.lr = log_.last().lr;
   c.monitor = run_.setup.options.stop.monitor;
   c.value = value;
-  c.best = stopping_.best.value_or(value);
-  c.reference = stopping_.reference.value_or(value);
+  c.best = stopping().best.value_or(value);
+  c.reference = stopping().reference.value_or(value);
   c.best_epoch = best_.epoch;
   c.improved = decision.new_best;
-  c.wait = stopping_.wait;
+  c.wait = stopping().wait;
   c.patience = run_.setup.stopping.patience.value_or(0);
   c.seconds = log_.seconds();
   run_.events.on_check(c);
 }
 
-PredictionTable RunChecks::evaluate(bool interruptible) {
+PredictionTable RunChecks::evaluate() {
   EvaluateOptions options = run_.evaluate_options();
-  if (interruptible) {
-    options.on_batch = [this](int64_t) { return !run_.events.stop_requested(); };
-  }
+  options.on_batch = [this](int64_t) { return !run_.events.stop_requested(); };
   PredictionTable table = evaluate_loader(*run_.model, *val_, options);
   run_.training_mode();
   return table;
@@ -148,9 +177,16 @@ PredictionTable RunChecks::evaluate(bool interruptible) {
 
 JsonValue RunChecks::state() const {
   JsonValue s = JsonValue::object();
-  s["stopping"] = stopping_json(stopping_);
+  s["stopping"] = stopping_json(states_.front());
+  if (states_.size() > 1) {
+    JsonValue also = JsonValue::array();
+    for (size_t i = 1; i < states_.size(); ++i) {
+      also.push_back(stopping_json(states_[i]));
+    }
+    s["also"] = std::move(also);
+  }
   s["plateau"] = stopping_json(plateau_.rule);
-  s["lr_scale"] = run_.trainer->lr_scale();
+  s["lr_scale"] = plateau_.scale;
   JsonValue best = JsonValue::object();
   best["step"] = best_.step;
   best["epoch"] = best_.epoch;
@@ -167,10 +203,15 @@ JsonValue RunChecks::state() const {
 }
 
 void RunChecks::restore(const JsonValue& s) {
-  stopping_ = stopping_state(s.at("stopping"));
+  states_.front() = stopping_state(s.at("stopping"));
+  const JsonValue* also = s.find("also");
+  for (size_t i = 1; i < states_.size(); ++i) {  // other monitors than before: the record is gone through again
+    states_[i] = also != nullptr && also->size() >= i ? stopping_state(also->elements()[i - 1])
+                                                      : start_early_stopping(run_.setup.all_stopping[i]);
+  }
   plateau_.rule = stopping_state(s.at("plateau"));
   plateau_.scale = s.at("lr_scale").number();
-  run_.trainer->set_lr_scale(plateau_.scale);
+  run_.set_lr_scale(plateau_.scale);
   const JsonValue& best = s.at("best");
   best_ = {};
   best_.step = best.at("step").integer();
@@ -184,22 +225,26 @@ void RunChecks::restore(const JsonValue& s) {
 }
 
 void RunChecks::replay(const std::vector<JsonValue>& record) {
-  stopping_ = start_early_stopping(run_.setup.stopping);
-  for (const JsonValue& row : record) {
-    if (row.string_or("kind", "") == "check" && row.string_or("split", "") == "val") {
-      const int64_t step = row.at("step").integer();
-      update_early_stopping(run_.setup.stopping, stopping_,
-                            {.value = row.at(run_.setup.monitor).number(), .epoch = step / run_.setup.steps_per_epoch,
-                             .step = step});
+  for (size_t i = 0; i < states_.size(); ++i) {
+    const EarlyStoppingOptions& options = run_.setup.all_stopping[i];
+    const std::string& metric = i == 0 ? run_.setup.monitor : run_.setup.also[i - 1];
+    states_[i] = start_early_stopping(options);
+    for (const JsonValue& row : record) {
+      if (row.string_or("kind", "") == "check" && row.string_or("split", "") == "val") {
+        const int64_t step = row.at("step").integer();
+        update_early_stopping(options, states_[i],
+                              {.value = row.at(metric).number(), .epoch = step / run_.setup.steps_per_epoch, .step = step});
+      }
     }
   }
-  if (stopping_.best_step != best_.step) {
+  EarlyStoppingState& stopping = states_.front();
+  if (stopping.best_step != best_.step) {
     // Other weights are the best under these options, and they are gone.
-    if (stopping_.best) {
-      run_.warn("under the new options the best check was at step " + std::to_string(stopping_.best_step) +
+    if (stopping.best) {
+      run_.warn("under the new options the best check was at step " + std::to_string(stopping.best_step) +
                 ", whose weights were not kept: the best is looked for from here on");
     }
-    stopping_.best.reset();
+    stopping.best.reset();
     best_ = {};
   }
 }

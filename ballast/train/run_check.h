@@ -37,16 +37,19 @@ class RunChecks {
   /// nothing.
   void replay(const std::vector<JsonValue>& record);
   /// Evaluates the weights as they are, without a trace. Empty if it was interrupted by a request to stop.
-  PredictionTable evaluate(bool interruptible = true);
+  PredictionTable evaluate();
   /// The value of the monitor at this step, if it was checked at this step.
   std::optional<double> value_at(int64_t t) const { return t == checked_step_ ? std::optional(checked_value_) : std::nullopt; }
 
   BestCheck& best() { return best_; }
-  const EarlyStoppingState& stopping() const { return stopping_; }
+  const EarlyStoppingState& stopping() const { return states_.front(); }
+  /// A rollback happened: stopping waits for its cooldown.
+  void start_cooldowns();
   /// Pictures of the validation part that could not be read.
   std::vector<BadSample> bad_samples() const;
 
  private:
+  StopDecision decide(const Metrics& metrics);
   void change_rate(double value);
   void tell(const Metrics& metrics, double value, const StopDecision& decision, double train_loss);
   void record(const Metrics& metrics, const StopDecision& decision, double train_loss);
@@ -55,7 +58,7 @@ class RunChecks {
   StepLog& log_;
   int64_t every_ = 1;
   std::unique_ptr<Loader> val_;  // null: no validation part
-  EarlyStoppingState stopping_;
+  std::vector<EarlyStoppingState> states_;  // of the monitors; the first decides what is best
   PlateauState plateau_;
   BestCheck best_;
   int64_t checked_step_ = -1;

@@ -88,6 +88,7 @@ void RunCheckpoints::save_now(const RunPosition& position) {
   const double begin = seconds_now();
   write(snapshot(position));
   save_seconds_ = seconds_now() - begin;
+  durations_.push_back(save_seconds_);
   run_.save_time = std::max(run_.save_time, save_seconds_);
   run_.record->event("save", run_.trainer->steps(), "checkpoints/" + checkpoint_name(run_.trainer->steps()));
 }
@@ -97,6 +98,7 @@ void RunCheckpoints::finish_pending() {
     return;
   }
   save_seconds_ = pending_.get();
+  durations_.push_back(save_seconds_);
   run_.save_time = std::max(run_.save_time, save_seconds_);
   failed_ = 0;
   run_.record->event("save", pending_step_, "checkpoints/" + checkpoint_name(pending_step_));
@@ -122,6 +124,9 @@ RunCheckpoints::Job RunCheckpoints::snapshot(const RunPosition& position) {
   job.files.push_back({"optimizer.safetensors", encode_weights(optimizer_state(*run_.trainer))});
   if (run_.ema) {
     job.files.push_back({"ema.safetensors", encode_weights(run_.ema->averages())});
+  }
+  if (run_.swa) {
+    job.files.push_back({"swa.safetensors", encode_weights(run_.swa->averages())});
   }
   const BestCheck& best = checks_.best();
   if (!best.weights.empty() && best.step != t) {
@@ -156,6 +161,11 @@ JsonValue RunCheckpoints::state(const RunPosition& position, const RecordPositio
   if (run_.ema) {
     s["ema_updates"] = run_.ema->updates();
   }
+  if (run_.swa) {
+    s["swa_n"] = run_.swa->n();
+  }
+  s["attempt"] = run_.rollbacks;
+  s["skips"] = run_.skips;
   s["log"] = log_.state();
   s["checks"] = checks_.state();
   std::vector<BadSample> bad = earlier_bad;
@@ -186,6 +196,48 @@ JsonValue RunCheckpoints::session(const RecordPosition& record) const {
   return s;
 }
 
+double RunCheckpoints::usual_save_seconds() const {
+  if (durations_.empty()) {
+    return 0;
+  }
+  std::vector<double> sorted = durations_;
+  std::ranges::sort(sorted);
+  return sorted[(sorted.size() * 95 + 99) / 100 - 1];
+}
+
+RunPosition RunCheckpoints::roll_back() {
+  try {
+    finish_pending();
+  } catch (const StorageError& e) {
+    run_.events.on_warning(e.what());
+  }
+  const int64_t rollbacks = run_.rollbacks + 1;
+  std::string why;
+  for (const std::string& name : folder_->names()) {
+    try {
+      const Checkpoint c = folder_->read(name);
+      const auto json = [&](const char* file) {
+        const std::vector<std::byte>& bytes = c.file(file);
+        return parse_json({reinterpret_cast<const char*>(bytes.data()), bytes.size()}, c.name + "/" + file);
+      };
+      const JsonValue state_of = json("state.json");
+      const RecordPosition record = record_position(state_of, json("session.json"));
+      apply(c, state_of);
+      run_.rollbacks = rollbacks;
+      run_.set_lr_scale(state_of.at("checks").at("lr_scale").number());
+      checks_.start_cooldowns();
+      folder_->loaded(c);
+      run_.record->close();
+      run_.record = std::make_unique<RunRecord>(*run_.folder, run_.setup.options.log.tensorboard, record);
+      run_.record->event("rollback", run_.trainer->steps(), "to checkpoints/" + name);
+      return {.check_pending = state_of.at("position").at("check_pending").boolean(), .ended = ""};
+    } catch (const DataError& e) {
+      why += (why.empty() ? " (" : "; ") + name + ": " + e.what();
+    }
+  }
+  fail<DataError>("run", "a rollback needs a whole checkpoint, there is none", why, why.empty() ? "" : ")");
+}
+
 RunPosition RunCheckpoints::restore(Resume& resume) {
   for (;;) {
     try {
@@ -200,9 +252,7 @@ RunPosition RunCheckpoints::restore(Resume& resume) {
   return {.check_pending = position.at("check_pending").boolean(), .ended = position.at("ended").string()};
 }
 
-void RunCheckpoints::apply(const Resume& resume) {
-  const Checkpoint& c = *resume.checkpoint();
-  const JsonValue& s = resume.state();
+void RunCheckpoints::apply(const Checkpoint& c, const JsonValue& s) {
   const auto weights = [&](const char* file) { return decode_weights(c.file(file), c.name + "/" + file); };
   copy_into(*run_.model, weights("model.safetensors"), c.name + "/model.safetensors");
   const int64_t t = s.at("position").at("step").integer();
@@ -210,6 +260,11 @@ void RunCheckpoints::apply(const Resume& resume) {
   if (run_.ema) {
     run_.ema->restore(s.at("ema_updates").integer(), weights("ema.safetensors"), c.name + "/ema.safetensors");
   }
+  if (run_.swa) {
+    run_.swa->restore(s.at("swa_n").integer(), weights("swa.safetensors"), c.name + "/swa.safetensors");
+  }
+  run_.rollbacks = static_cast<int64_t>(s.number_or("attempt", 0));
+  run_.skips = static_cast<int64_t>(s.number_or("skips", 0));
   log_.restore(s.at("log"));
   checks_.restore(s.at("checks"));
   BestCheck& best = checks_.best();
@@ -220,6 +275,10 @@ void RunCheckpoints::apply(const Resume& resume) {
   }
   edits = s.at("edits");
   earlier_bad = bad_samples_of(s.at("bad_samples"));
+}
+
+void RunCheckpoints::apply(const Resume& resume) {
+  apply(*resume.checkpoint(), resume.state());
   const JsonValue& session = resume.session();
   run_.start -= session.at("elapsed").number();
   log_.restore_step_seconds(session.at("step_seconds").number());

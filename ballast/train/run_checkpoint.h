@@ -40,6 +40,11 @@ class RunCheckpoints {
   /// Brings everything back, from the newest checkpoint that fits. Errors: DataError: none does.
   RunPosition restore(Resume& resume);
 
+  /// Goes back to the newest whole checkpoint, one rollback more; the record is cut to it. Errors: DataError: there is none.
+  RunPosition roll_back();
+  /// The time within which 95 of 100 saves of this process ended; 0 before the first.
+  double usual_save_seconds() const;
+
   /// Edits of the configuration so far: [{"step", "key", "before", "now"}].
   JsonValue edits = JsonValue::array();
   /// Pictures that could not be read in earlier sessions.
@@ -56,6 +61,7 @@ class RunCheckpoints {
   void write(const Job& job);
   void finish_pending();
   void apply(const Resume& resume);
+  void apply(const Checkpoint& c, const JsonValue& state);
 
   RunContext& run_;
   StepLog& log_;
@@ -64,6 +70,7 @@ class RunCheckpoints {
   std::future<double> pending_;  // seconds that it took
   int64_t pending_step_ = 0, saved_step_ = -1, resumes_ = 0;
   double last_save_ = 0, save_seconds_ = 0;
+  std::vector<double> durations_;
   int failed_ = 0;
 };
 

@@ -65,6 +65,9 @@ RunContext::RunContext(const RunOptions& options, RunEvents& run_events, bool re
   if (o.average.ema) {
     ema = std::make_unique<Ema>(*model, half_life(*o.average.ema, setup));
   }
+  if (o.average.swa) {
+    swa = std::make_unique<Swa>(*model);
+  }
 }
 
 void RunContext::warn(const std::string& text) {
@@ -142,6 +145,9 @@ TrainerOptions RunContext::trainer_options() const {
   t.clip = !o.train.clip ? ClipMode::off : o.train.clip_mode() == "norm" ? ClipMode::norm
            : o.train.clip_mode() == "agc" ? ClipMode::agc : ClipMode::value;
   t.head = model->classifier();
+  t.hold_from = setup.swa_from;
+  t.hold_lr = o.average.swa_lr.value_or(0);
+  t.bf16 = o.train.precision == "bf16";
   t.clip_limit = o.train.clip ? o.train.clip_limit() : 1;
   return t;
 }

@@ -1,6 +1,8 @@
 #pragma once
 
+#include <cmath>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -13,6 +15,7 @@
 #include <ballast/train/run_folder.h>
 #include <ballast/train/run_setup.h>
 #include <ballast/train/step_watch.h>
+#include <ballast/train/swa.h>
 #include <ballast/train/trainer.h>
 #include <ballast/weights/freeze.h>
 #include <ballast/weights/param_groups.h>
@@ -23,6 +26,11 @@ class Model;
 
 /// Seconds of a clock that only rises.
 double seconds_now();
+
+namespace detail {
+/// For tests: changes the pictures of a batch before its step; given step and attempt. Null: nothing.
+std::function<void(torch::Tensor& x, int64_t step, int64_t attempt)>& spoil_batch();
+}  // namespace detail
 
 /// What the parts of a run share: the loop (run.cpp), the plan (run_plan.h), the log of steps (step_log.h), checks
 /// (run_check.h), the end (run_end.h). Made from options: data, model, trainer and loader.
@@ -44,6 +52,11 @@ class RunContext {
   TrainerOptions trainer_options() const;
   /// The epoch, from 1, in which step t ends.
   int64_t epoch_of(int64_t t) const { return (t + setup.steps_per_epoch - 1) / setup.steps_per_epoch; }
+  /// The rate is the schedule's times this: `scale` of plateau, halved by each rollback.
+  void set_lr_scale(double scale) {
+    trainer->set_lr_scale(std::ldexp(scale, -static_cast<int>(rollbacks)));
+    trainer->set_attempt(static_cast<uint64_t>(rollbacks));
+  }
   double epoch_share(int64_t t) const { return static_cast<double>(t) / static_cast<double>(setup.steps_per_epoch); }
 
   /// Runs `save`. A failed save does not end training at once, the next one may find room: a warning. Three in a row do.
@@ -76,6 +89,9 @@ class RunContext {
   std::unique_ptr<Loader> loader;
   std::unique_ptr<StepWatch> watch;  ///< null: off
   std::unique_ptr<Ema> ema;          ///< null: off
+  std::unique_ptr<Swa> swa;          ///< null: off
+  int64_t rollbacks = 0;             ///< so far; each halves the rate and draws other masks
+  int64_t skips = 0;                 ///< skipped steps in a row
   RunPlan plan;
   std::unique_ptr<RunFolder> folder;  ///< null in a dry run
   std::unique_ptr<RunRecord> record;

@@ -5,8 +5,11 @@
 
 #include <ballast/base/check.h>
 #include <ballast/models/model.h>
+#include <ballast/norm/reestimate.h>
+#include <ballast/report/table.h>
 #include <ballast/train/metrics.h>
 #include <ballast/train/run_report.h>
+#include <ballast/train/tensor_batch.h>
 
 namespace ballast {
 namespace {
@@ -53,13 +56,19 @@ class BadSamples {
   std::map<uint64_t, BadSample> by_id_;
 };
 
-void evaluate_test(RunContext& run, int64_t step, RunResult& result, BadSamples& bad) {
+// False: a request to stop came.
+bool evaluate_test(RunContext& run, int64_t step, RunResult& result, BadSamples& bad) {
   const std::unique_ptr<Loader> test = run.evaluation(Role::test);
   if (test == nullptr) {
-    return;
+    return true;
   }
   run.events.on_phase("evaluating the test part");
-  PredictionTable table = evaluate_loader(*run.model, *test, run.evaluate_options());
+  EvaluateOptions options = run.evaluate_options();
+  options.on_batch = [&run](int64_t) { return !run.events.stop_requested(); };
+  PredictionTable table = evaluate_loader(*run.model, *test, options);
+  if (table.size() == 0 && run.events.stop_requested()) {
+    return false;
+  }
   const Metrics metrics = compute_metrics(table);
   const JsonValue row = check_row(run, "test", step, metrics);
   result.test = named_metrics(metrics);
@@ -72,6 +81,68 @@ void evaluate_test(RunContext& run, int64_t step, RunResult& result, BadSamples&
   });
   write_table(run, table, "test", step);
   bad.add(test->bad_samples());
+  return true;
+}
+
+bool has_running_statistics(const torch::nn::Module& model) {
+  return std::ranges::any_of(model.named_buffers().keys(), [](const std::string& name) { return name.ends_with("running_mean"); });
+}
+
+// The averaged weights with batch statistics of their own become the result. False: a request to stop came.
+bool take_swa(RunContext& run, RunChecks& checks) {
+  const int64_t t = run.trainer->steps();
+  run.events.on_phase("re-estimating batch statistics of the averaged weights");
+  copy_into(*run.model, run.swa->averages(), "swa");
+  const std::unique_ptr<Loader> loader = reestimation_loader(run.setup, run.layout);
+  loader->start_epoch(0);
+  bool stopped = false;
+  if (has_running_statistics(*run.model)) {
+    reestimate(*run.model, [&run](const torch::Tensor& x) { return run.model->forward(x); },
+               [&]() -> std::optional<torch::Tensor> {
+                 stopped = stopped || run.events.stop_requested();
+                 const BatchSlot* slot = stopped ? nullptr : loader->next();
+                 return slot == nullptr ? std::nullopt : std::optional(tensor_batch(*slot).x.to(run.device));
+               },
+               {.max_batches = run.setup.steps_per_epoch});
+  }
+  BestCheck best{.epoch = run.epoch_of(t), .step = t, .value = 0, .metrics = {}, .weights = WeightsCopy(*run.model), .table = {}};
+  if (run.setup.data.role(Role::val).size() > 0 && !stopped) {
+    best.table = checks.evaluate();
+    stopped = best.table.size() == 0 && run.events.stop_requested();
+  }
+  if (stopped) {
+    return false;
+  }
+  if (best.table.size() > 0) {
+    const Metrics metrics = compute_metrics(best.table);
+    best.value = metrics.value(run.setup.monitor);
+    best.metrics = named_metrics(metrics);
+    const JsonValue row = check_row(run, "val_swa", t, metrics);
+    run.try_to_save([&] { run.record->metrics(row); });
+  }
+  record_decision(run, "swa", std::to_string(run.swa->n()) + " averaged", best.value);
+  checks.best() = std::move(best);
+  return true;
+}
+
+// What a run leaves that was stopped in its last part: the same command does that part again.
+void end_interrupted(RunContext& run, RunResult& result) {
+  result.interrupted = true;
+  result.reason = std::string(stop_reason_name(StopReason::signal));
+  run.record->event("signal", run.trainer->steps(), result.reason);
+  run.record->close();
+  result.seconds = seconds_now() - run.start;
+}
+
+bool may_save(RunContext& run, const RunCheckpoints& checkpoints, StopReason reason) {
+  const std::optional<Duration>& grace = run.setup.options.run.grace;
+  const double usual = checkpoints.usual_save_seconds();
+  if (reason != StopReason::signal || !grace || usual <= grace->seconds()) {
+    return true;
+  }
+  run.warn("a save takes " + format_duration(usual) + " here, longer than --grace " + grace->text() +
+           ": none is begun, the newest checkpoint stands");
+  return false;
 }
 
 void save_result(RunContext& run, const RunResult& result) {
@@ -106,9 +177,21 @@ void end_run(RunContext& run, StepLog& log, RunChecks& checks, RunCheckpoints& c
   result.epochs = t / run.setup.steps_per_epoch;
   result.train_seconds = log.seconds();
   result.images_per_second = log.images_per_second();
-  checkpoints.save_now({.check_pending = check_pending, .ended = is_final(reason) ? result.reason : ""});
+  if (may_save(run, checkpoints, reason)) {
+    checkpoints.save_now({.check_pending = check_pending, .ended = is_final(reason) ? result.reason : ""});
+  }
+  if (reason == StopReason::signal && run.setup.options.run.grace) {
+    end_interrupted(run, result);  // no time for more
+    return;
+  }
+  const bool averaged = run.swa && run.swa->n() > 0 && is_final(reason) && reason != StopReason::non_finite &&
+                        reason != StopReason::diverged;
+  if (averaged && !take_swa(run, checks)) {
+    end_interrupted(run, result);
+    return;
+  }
   BestCheck& best = checks.best();
-  const bool restore = run.setup.options.stop.restore == "best" && !best.weights.empty();
+  const bool restore = (averaged || run.setup.options.stop.restore == "best") && !best.weights.empty();
   if (restore) {
     best.weights.restore(*run.model);
   } else {
@@ -128,7 +211,11 @@ void end_run(RunContext& run, StepLog& log, RunChecks& checks, RunCheckpoints& c
                   checks.stopping().best ? std::optional(best.value) : std::nullopt);
   if (restore && is_final(reason)) {
     if (best.table.size() == 0) {  // it was made in an earlier session
-      best.table = checks.evaluate(/*interruptible=*/false);
+      best.table = checks.evaluate();
+      if (best.table.size() == 0 && run.events.stop_requested()) {
+        end_interrupted(run, result);
+        return;
+      }
     }
     if (best.table.size() > 0) {
       write_table(run, best.table, "val", best.step);
@@ -137,7 +224,10 @@ void end_run(RunContext& run, StepLog& log, RunChecks& checks, RunCheckpoints& c
   BadSamples bad;
   if (is_final(reason) && reason != StopReason::non_finite) {
     predict_hold(run, best.step > 0 ? best.step : t);
-    evaluate_test(run, best.step > 0 ? best.step : t, result, bad);
+    if (!evaluate_test(run, best.step > 0 ? best.step : t, result, bad)) {
+      end_interrupted(run, result);
+      return;
+    }
   }
   bad.add(checkpoints.earlier_bad);
   bad.add(run.loader->bad_samples());

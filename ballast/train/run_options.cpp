@@ -1,5 +1,6 @@
 #include <ballast/train/run_options.h>
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 
@@ -37,6 +38,18 @@ std::string check_bag(const std::string& text) {
   } catch (const std::invalid_argument& e) {
     return std::string(e.what()).substr(std::string_view("[bag] bag ").size());
   }
+}
+
+constexpr std::string_view kMonitors = "val/nll_tempered val/loss val/top1 val/top5 val/balanced_acc val/brier val/ece";
+
+std::string check_monitor(const std::string& text) {
+  const std::string all = " " + std::string(kMonitors) + " ";
+  const bool known = !text.empty() && text.find(' ') == std::string::npos && all.find(" " + text + " ") != std::string::npos;
+  return known ? "" : "must be one of " + std::string(kMonitors) + ", got \"" + text + "\"";
+}
+
+bool is_share(const std::string& monitor) {
+  return monitor == "val/top1" || monitor == "val/top5" || monitor == "val/balanced_acc";
 }
 
 std::string check_device(const std::string& text) {
@@ -169,6 +182,8 @@ void describe(Visitor& visit, RunSection& o) {
                                  .flags = "--max-time", .range = above(0), .unit = seconds});
   visit("session_time", o.session_time, {.help = "save and end this process in this time; the same command goes on",
                                          .flags = "--session-time", .range = above(0), .unit = seconds});
+  visit("grace", o.grace, {.help = "time between a stop signal and the kill: no save is begun that would take longer, and no report is written",
+                           .flags = "--grace", .range = above(0), .unit = seconds});
   visit("overwrite", o.overwrite, {.help = "move an existing run folder of that name aside", .flags = "--overwrite"});
 }
 
@@ -265,6 +280,13 @@ void describe(Visitor& visit, TrainSection& o) {
                                        .flags = "--micro-batch", .range = between(0, 1e6)});
   visit("clip", o.clip, {.help = "gradient clipping: norm:C, value:C, or adaptive agc:C (0.01 is usual)", .flags = "--clip", .value_name = "MODE:C",
                          .check = check_clip});
+  visit("on_nonfinite", o.on_nonfinite, {.help = "a step whose loss or gradient is not finite: stop; skip the step; or roll back to the last checkpoint, "
+                                                 "with half the rate and other masks",
+                                         .flags = "--on-nonfinite", .choices = "stop skip rollback"});
+  visit("max_loss", o.max_loss, {.help = "end the run as diverged when the smoothed training loss is above this", .flags = "--max-train-loss",
+                                 .range = above(0)});
+  visit("precision", o.precision, {.help = "bf16: forward pass and loss in bfloat16 where that is safe (autocast); pays on CPUs with AMX or AVX512_BF16",
+                                   .flags = "--precision", .choices = "fp32 bf16"});
   visit("layout", o.layout, {.help = "memory layout of activations; auto: channels_last for convolutional models",
                              .flags = "--layout", .choices = "auto channels_last contiguous"});
   visit("freeze", o.freeze, {.help = "keep parameters whose names match as they are, and the norms among them: "
@@ -340,6 +362,10 @@ template <class Visitor>
 void describe(Visitor& visit, AverageSection& o) {
   visit("ema", o.ema, {.help = "half-life of a moving average of the weights, which checks and the saved model then use: 500st, 2ep",
                        .flags = "--model-ema", .range = above(0), .unit = steps});
+  visit("swa", o.swa, {.help = "stochastic weight averaging: from here on average the weights at the end of each epoch, at a constant rate, for the "
+                               "saved model; without a value 75%",
+                       .flags = "--swa", .range = at_least(0), .value_name = "[75%]"});
+  visit("swa_lr", o.swa_lr, {.help = "that rate (auto: half of --lr)", .flags = "--swa-lr", .range = above(0)});
 }
 
 template <class Visitor>
@@ -355,7 +381,11 @@ void describe(Visitor& visit, StopSection& o) {
   visit("patience", o.patience, {.help = "stop after N checks in a row without improvement", .flags = "--patience",
                                  .range = at_least(1)});
   visit("monitor", o.monitor, {.help = "what decides which weights are best", .flags = "--monitor --eval-metric",
-                               .choices = "val/nll_tempered val/loss val/top1 val/top5 val/balanced_acc val/brier val/ece"});
+                               .choices = kMonitors});
+  visit("also", o.also, {.help = "further metrics that stop the run: val/top1,val/ece", .flags = "--also-monitor", .value_name = "METRIC,...",
+                         .check = check_monitor});
+  visit("combine", o.combine, {.help = "stop when all monitors have run out of patience, or any", .flags = "--monitor-combine",
+                               .choices = "all any"});
   visit("mode", o.mode, {.help = "which direction is better; auto: the metric's own", .flags = "--monitor-mode",
                          .choices = "auto min max"});
   visit("min_delta", o.min_delta, {.help = "an improvement is more than this", .flags = "--min-delta",
@@ -403,8 +433,9 @@ void describe(Visitor& visit, LogSection& o) {
 
 template <class Visitor>
 void describe(Visitor& visit, MathSection& o) {
-  visit("level", o.level, {.help = "repeatable: the same command gives the same bits; fast: no such promise",
-                           .flags = "--math", .choices = "repeatable fast"});
+  visit("level", o.level, {.help = "repeatable: the same command gives the same bits on this machine; portable: on every x86-64 with AVX2, for the same "
+                                   "number of threads; fast: no such promise",
+                           .flags = "--math", .choices = "fast repeatable portable"});
 }
 
 OptionTable option_table(RunOptions& options) {
@@ -447,8 +478,7 @@ DataOptions data_options(const RunOptions& o) {
 
 EarlyStoppingOptions stopping_options(const StopSection& stop) {
   EarlyStoppingOptions s;
-  const bool shares = stop.monitor == "val/top1" || stop.monitor == "val/top5" || stop.monitor == "val/balanced_acc";
-  const bool maximize = stop.mode == "auto" ? shares : stop.mode == "max";
+  const bool maximize = stop.mode == "auto" ? is_share(stop.monitor) : stop.mode == "max";
   s.mode = maximize ? MonitorMode::max : MonitorMode::min;
   s.patience = stop.patience;
   s.min_delta = stop.min_delta;
@@ -464,6 +494,19 @@ EarlyStoppingOptions stopping_options(const StopSection& stop) {
   s.on_nan = stop.on_nan == "ignore" ? OnNan::ignore : stop.on_nan == "stop" ? OnNan::stop : OnNan::count;
   check_early_stopping(s);
   return s;
+}
+
+std::vector<EarlyStoppingOptions> all_stopping_options(const StopSection& stop) {
+  std::vector<EarlyStoppingOptions> all = {stopping_options(stop)};
+  for (const std::string& monitor : stop.also) {
+    EarlyStoppingOptions o = all.front();
+    o.mode = is_share(monitor) ? MonitorMode::max : MonitorMode::min;
+    o.target.reset();
+    o.divergence.reset();
+    o.baseline.reset();
+    all.push_back(o);
+  }
+  return all;
 }
 
 PlateauOptions plateau_options(const RunOptions& options) {
@@ -512,6 +555,21 @@ std::vector<std::string> find_conflicts(const RunOptions& o) {
   }
   if (o.average.ema && o.average.ema->is_time()) {
     out.push_back("average.ema must be in ep, st or %, got " + o.average.ema->text());
+  }
+  if (o.average.ema && o.average.swa) {
+    out.push_back("average.ema and average.swa both make the saved model: give one of them");
+  }
+  if (o.average.swa && o.average.swa->is_time()) {
+    out.push_back("average.swa must be in ep, st or %, got " + o.average.swa->text());
+  }
+  if (!o.average.swa && !o.average.swa_lr.is_auto()) {
+    out.push_back("average.swa_lr is the rate of average.swa: give --swa 75% too");
+  }
+  if (!o.stop.also.empty() && !o.stop.patience) {
+    out.push_back("stop.also names monitors that run out of patience: give stop.patience too");
+  }
+  if (std::find(o.stop.also.begin(), o.stop.also.end(), o.stop.monitor) != o.stop.also.end()) {
+    out.push_back("stop.also must name other metrics than stop.monitor, got " + o.stop.monitor);
   }
   if (o.log.every.is_time()) {
     out.push_back("log.every must be in ep, st or %, got " + o.log.every.text());

@@ -27,6 +27,7 @@ struct RunSection {
   Auto<int64_t> workers;             ///< threads that decode; 0: none of their own
   std::optional<Duration> max_time;  ///< of the run; it ends in time with the best weights
   std::optional<Duration> session_time;  ///< of this process; it saves, and the same command goes on
+  std::optional<Duration> grace;     ///< between a stop signal and the kill; off: unknown
   bool overwrite = false;            ///< move an existing run folder aside
 };
 
@@ -81,6 +82,9 @@ struct TrainSection {
   int64_t batch_size = 128;          ///< samples of a step
   int64_t micro_batch = 0;           ///< rows of a forward and backward pass; 0: the whole step
   std::optional<std::string> clip;   ///< off, "norm:C", "value:C" or "agc:L"; see clip_mode(), clip_limit()
+  std::string on_nonfinite = "stop"; ///< stop, skip, rollback: a step whose loss or gradient is not finite
+  std::optional<double> max_loss;    ///< the smoothed training loss above it: diverged
+  std::string precision = "fp32";    ///< fp32, bf16 (autocast around forward and loss)
   std::string layout = "auto";       ///< auto, channels_last, contiguous
   std::vector<std::string> freeze;   ///< globs of parameters that stay as they are
 
@@ -139,6 +143,8 @@ struct LossSection {
 
 struct AverageSection {
   std::optional<Duration> ema;  ///< half-life of a moving average of the weights; checks and model/ use it
+  std::optional<Duration> swa;  ///< from here on the weights at epoch ends are averaged for model/; 75% is usual
+  Auto<double> swa_lr;          ///< constant rate from there on; auto: half of optim.lr
 };
 
 struct EvalSection {
@@ -149,6 +155,8 @@ struct EvalSection {
 struct StopSection {
   std::optional<int64_t> patience;
   std::string monitor = "val/nll_tempered";
+  std::vector<std::string> also; ///< further metrics of checks, which stop as `combine` says
+  std::string combine = "all";   ///< all, any: whose patience must be exhausted
   std::string mode = "auto";     ///< auto: the metric's declared direction; min, max
   double min_delta = 0;
   double rel_delta = 0;
@@ -177,7 +185,7 @@ struct LogSection {
 };
 
 struct MathSection {
-  std::string level = "repeatable";  ///< repeatable, fast
+  std::string level = "repeatable";  ///< fast, repeatable, portable
 };
 
 /// Everything that decides a training run.
@@ -214,6 +222,9 @@ struct RunOptions {
 
 /// The options of the machine in control/early_stopping.h. Errors: std::invalid_argument.
 EarlyStoppingOptions stopping_options(const StopSection& stop);
+/// Of all monitors: stop.monitor, then those of stop.also with the same patience and margins, each in its metric's direction and
+/// without target, divergence and baseline, which are the first one's.
+std::vector<EarlyStoppingOptions> all_stopping_options(const StopSection& stop);
 /// The plateau of schedule.*, which goes by the monitor of stop.*. Errors: std::invalid_argument.
 PlateauOptions plateau_options(const RunOptions& options);
 

@@ -8,6 +8,7 @@
 #include <ballast/models/model.h>
 #include <ballast/probe/drop_order.h>
 #include <ballast/report/table.h>
+#include <ballast/train/autocast.h>
 #include <ballast/train/machine.h>
 #include <ballast/train/tensor_batch.h>
 
@@ -63,7 +64,8 @@ void describe_training(const RunContext& run, RunPlan& p) {
   p.layout = run.layout == Layout::hwc ? "channels_last" : "contiguous";
   p.threads = at::get_num_threads();
   p.seed = o.run.seed;
-  p.fingerprint = fingerprint(o.math.level, p.layout, p.device);
+  p.precision = o.train.precision;
+  p.fingerprint = fingerprint(o.math.level, p.layout, p.device, p.precision);
   p.hints = setup.hints;
   if (!o.model.pretrained.empty() && o.origins.count("optim.lr") && o.origins.at("optim.lr").starts_with("auto")) {
     p.hints.push_back("pre-trained weights often want a smaller rate: --lr " + format_significant(p.lr / 10, 2));
@@ -144,6 +146,9 @@ void plan_run(RunContext& run, double known_speed) {
   }
   for (const std::string& text : drop_warnings) {
     run.warn(text);
+  }
+  if (p.precision == "bf16" && run.device.is_cpu() && !cpu_has_bf16()) {
+    run.warn("--precision bf16 on a processor without AMX and AVX512_BF16 is slower than fp32");
   }
   if (p.val_images == 0) {
     run.warn("there is no validation part: the last weights are kept, and nothing can stop the run early");

@@ -181,6 +181,9 @@ RunSetup set_up_run(const RunOptions& options) {
   resolve(o, o.schedule.warmup, "schedule.warmup", Duration{100 * d.warmup_share, Duration::Unit::percent},
           "for " + *o.schedule.name);
   resolve(o, o.optim.lr, "optim.lr", d.lr, "for " + o.optim.name + ", batch " + std::to_string(o.train.batch_size));
+  if (o.average.swa) {
+    resolve(o, o.average.swa_lr, "average.swa_lr", *o.optim.lr / 2, "half of optim.lr");
+  }
   resolve(o, o.optim.weight_decay, "optim.weight_decay", d.weight_decay, "for " + o.optim.name);
   resolve(o, o.loss.label_smoothing, "loss.label_smoothing", d.label_smoothing, "default recipe");
 
@@ -206,6 +209,11 @@ RunSetup set_up_run(const RunOptions& options) {
   setup.epochs = *o.train.epochs;
   setup.total_steps = setup.epochs * setup.steps_per_epoch;
   setup.schedule = schedule_options(o, setup.steps_per_epoch, setup.total_steps);
+  if (o.average.swa) {
+    // At least the last epoch counts.
+    setup.swa_from = std::min(o.average.swa->steps(setup.steps_per_epoch, setup.total_steps),
+                              setup.total_steps - setup.steps_per_epoch);
+  }
 
   const std::string prefix = "val/";
   check(o.stop.monitor.rfind(prefix, 0) == 0, "stop",
@@ -213,6 +221,10 @@ RunSetup set_up_run(const RunOptions& options) {
         "\"; choosing by the test part would spoil it");
   setup.monitor = o.stop.monitor.substr(prefix.size());
   setup.stopping = stopping_options(o.stop);
+  setup.all_stopping = all_stopping_options(o.stop);
+  for (const std::string& monitor : o.stop.also) {
+    setup.also.push_back(monitor.substr(prefix.size()));
+  }
   if (*o.schedule.name == "plateau") {
     setup.plateau = plateau_options(o);
     check(setup.data.role(Role::val).size() > 0, "schedule", "plateau needs a validation part; give data.split.val > 0 or a val folder");
@@ -234,7 +246,9 @@ RunSetup set_up_run(const RunOptions& options) {
   return setup;
 }
 
-std::unique_ptr<Loader> training_loader(const RunSetup& setup, Layout layout) {
+namespace {
+
+LoaderOptions training_loader_options(const RunSetup& setup, Layout layout) {
   const RunOptions& o = setup.options;
   LoaderOptions l;
   l.batch_size = o.train.batch_size;
@@ -251,6 +265,19 @@ std::unique_ptr<Loader> training_loader(const RunSetup& setup, Layout layout) {
   }
   if (o.augment.off_last > 0) l.plain_from = std::max<int64_t>(0, setup.epochs - o.augment.off_last);
   l.workers = static_cast<int>(o.run.workers.value_or(-1));
+  return l;
+}
+
+}  // namespace
+
+std::unique_ptr<Loader> training_loader(const RunSetup& setup, Layout layout) {
+  return std::make_unique<Loader>(setup.data.role(Role::train), setup.train, training_loader_options(setup, layout));
+}
+
+std::unique_ptr<Loader> reestimation_loader(const RunSetup& setup, Layout layout) {
+  LoaderOptions l = training_loader_options(setup, layout);
+  l.seed = setup.key().fold_in("reestimate").bits();
+  l.mix = {};
   return std::make_unique<Loader>(setup.data.role(Role::train), setup.train, l);
 }
 

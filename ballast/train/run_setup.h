@@ -29,6 +29,11 @@ struct RunSetup {
   int64_t total_steps = 0;
   LrScheduleOptions schedule;
   EarlyStoppingOptions stopping;
+  /// Of all monitors, the first being `stopping`; and the metrics of the others.
+  std::vector<EarlyStoppingOptions> all_stopping;
+  std::vector<std::string> also;
+  /// average.swa begins behind this step; below 0: off.
+  int64_t swa_from = -1;
   /// Of schedule.name plateau.
   std::optional<PlateauOptions> plateau;
   /// "nll_tempered"
@@ -44,6 +49,8 @@ RunSetup set_up_run(const RunOptions& options);
 
 /// A loader for training, or for one evaluation pass over a role.
 std::unique_ptr<Loader> training_loader(const RunSetup& setup, Layout layout);
+/// Training pictures with draws of their own, unmixed: for a second look at batch statistics.
+std::unique_ptr<Loader> reestimation_loader(const RunSetup& setup, Layout layout);
 std::unique_ptr<Loader> evaluation_loader(const RoleView& role, const Pipeline& pipeline, const ModelOptions& model,
                                           int64_t batch_size, int workers, Layout layout);
 

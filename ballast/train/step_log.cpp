@@ -1,6 +1,7 @@
 #include <ballast/train/step_log.h>
 
 #include <algorithm>
+#include <cmath>
 
 #include <ballast/models/model.h>
 #include <ballast/train/machine.h>
@@ -29,7 +30,6 @@ void StepLog::after_step(const StepResult& r, const BatchSlot& slot) {
   if (watching_) {
     watch_row();
   }
-  const int64_t t = run_.trainer->steps();
   smooth_.add(r.loss);
   window_.loss += r.loss * static_cast<double>(slot.n);
   epoch_loss_ += r.loss * static_cast<double>(slot.n);
@@ -51,6 +51,24 @@ void StepLog::after_step(const StepResult& r, const BatchSlot& slot) {
     last_losses_.pop_front();
     last_norms_.pop_front();
   }
+  end_step();
+  report_bad_samples();
+}
+
+void StepLog::after_skip(const BatchSlot& slot) {
+  samples_ += slot.n;
+  for (int64_t i = 0; i < slot.n; ++i) {
+    digest_.add(slot.id[static_cast<size_t>(i)]);
+  }
+  ++window_.skipped;
+  if (watching_) {
+    run_.watch->end();  // of a step that did not count
+  }
+  end_step();
+}
+
+void StepLog::end_step() {
+  const int64_t t = run_.trainer->steps();
   const double now = seconds_now();
   step_seconds_ += now - (last_step_end_ > 0 ? last_step_end_ : train_start_);
   last_step_end_ = now;
@@ -62,7 +80,6 @@ void StepLog::after_step(const StepResult& r, const BatchSlot& slot) {
     last_progress_ = now;
     progress();
   }
-  report_bad_samples();
 }
 
 JsonValue StepLog::state() const {
@@ -76,6 +93,7 @@ JsonValue StepLog::state() const {
   window["samples"] = window_.samples;
   window["steps"] = window_.steps;
   window["clipped"] = window_.clipped;
+  window["skipped"] = window_.skipped;
   s["window"] = std::move(window);
   s["ids"] = digest_.json();
   JsonValue last = JsonValue::object();
@@ -100,6 +118,7 @@ void StepLog::restore(const JsonValue& s) {
   window_.samples = window.at("samples").integer();
   window_.steps = window.at("steps").integer();
   window_.clipped = window.at("clipped").integer();
+  window_.skipped = static_cast<int64_t>(window.number_or("skipped", 0));
   digest_.restore(s.at("ids"));
   const JsonValue& last = s.at("last");
   last_ = {};
@@ -153,7 +172,7 @@ void StepLog::report_bad_samples() {
 void StepLog::log_row() {
   const int64_t t = run_.trainer->steps();
   const auto samples = static_cast<double>(window_.samples);
-  const double loss = window_.loss / samples;
+  const double loss = samples > 0 ? window_.loss / samples : std::nan("");  // all skipped: nothing is known
   JsonValue row = JsonValue::object();
   row["kind"] = "train";
   row["step"] = t;
@@ -164,7 +183,7 @@ void StepLog::log_row() {
   row["momentum"] = last_.momentum;
   row["grad_norm"] = last_.gradient_norm;
   row["clipped"] = window_.clipped;
-  row["skipped"] = 0;
+  row["skipped"] = window_.skipped;
   const double seconds = window_.data + window_.forward + window_.backward + window_.optimizer;
   JsonValue timing = JsonValue::object();
   timing["step"] = t;

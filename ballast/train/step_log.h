@@ -43,6 +43,10 @@ class StepLog {
   void begin_watch();
   /// After each step.
   void after_step(const StepResult& result, const BatchSlot& slot);
+  /// After a step that was not finite and left out.
+  void after_skip(const BatchSlot& slot);
+  /// The mean of the last losses, newer ones counting more.
+  double smooth_loss() const { return smooth_.value(); }
   /// The time of what lies between is not the next step's.
   void skip_time() { last_step_end_ = seconds_now(); }
 
@@ -69,10 +73,11 @@ class StepLog {
   // Sums of the steps since the last row of the record.
   struct Window {
     double loss = 0;
-    int64_t samples = 0, steps = 0, clipped = 0;
+    int64_t samples = 0, steps = 0, clipped = 0, skipped = 0;
     double data = 0, forward = 0, backward = 0, optimizer = 0;
   };
   void log_row();
+  void end_step();
   void watch_row();
   void progress();
   void report_bad_samples();

@@ -4,6 +4,7 @@
 #include <charconv>
 #include <chrono>
 #include <cmath>
+#include <map>
 
 #include <ATen/Functions.h>
 #include <torch/cuda.h>
@@ -14,6 +15,8 @@
 #include <ballast/loss/bce.h>
 #include <ballast/loss/cross_entropy.h>
 #include <ballast/loss/focal.h>
+#include <ballast/probe/observer.h>
+#include <ballast/train/autocast.h>
 
 namespace ballast {
 namespace {
@@ -63,6 +66,10 @@ torch::Tensor summed_mixed_loss(const torch::Tensor& logits, const torch::Tensor
                     {.gamma = o.focal_gamma, .label_smoothing = o.label_smoothing, .reduction = Reduction::sum});
 }
 
+bool is_finite(const torch::Tensor& t) {
+  return !t.defined() || !t.is_floating_point() || at::isfinite(t).all().item<bool>();
+}
+
 class Stopwatch {
  public:
   double lap() {
@@ -103,7 +110,8 @@ StepResult Trainer::step(const torch::Tensor& x, const torch::Tensor& y, const t
   const int64_t n = x.size(0);
   check(y.dim() == 1 && y.size(0) == n, "trainer", "y must have one label for each of ", n, " samples, got ", y.numel());
   StepResult result;
-  result.lr = lr_scale_ * lr_at(options_.schedule, t_, options_.total_steps);
+  const bool held = options_.hold_from >= 0 && t_ >= options_.hold_from;
+  result.lr = lr_scale_ * (held ? options_.hold_lr : lr_at(options_.schedule, t_, options_.total_steps));
   const bool sgd = options_.optimizer.name == "sgd";
   result.momentum = momentum_at(options_.schedule, t_, options_.total_steps,
                                 sgd ? options_.optimizer.momentum : options_.optimizer.beta1);
@@ -114,27 +122,10 @@ StepResult Trainer::step(const torch::Tensor& x, const torch::Tensor& y, const t
       saved_[i].copy_(buffers_[i]);
     }
   }
-  const int64_t rows = options_.micro_batch == 0 ? n : std::min(n, options_.micro_batch);
-  const int64_t parts = (n + rows - 1) / rows;
-  for (int64_t m = 0; m < parts; ++m) {
-    // Parts of nearly equal size: a part of one would have no batch statistics.
-    const int64_t begin = m * n / parts;
-    const int64_t end = (m + 1) * n / parts;
-    torch::Tensor part = parts == 1 ? x : x.slice(0, begin, end);
-    torch::Tensor target = parts == 1 ? y : y.slice(0, begin, end);
-    if (!device_.is_cpu()) {
-      part = part.to(device_, /*non_blocking=*/true);
-      target = target.to(device_, /*non_blocking=*/true);
-    }
-    const StepScope scope(options_.seed, 0, static_cast<uint64_t>(t_), begin);
-    const torch::Tensor logits = forward_(part);
-    const auto rows_of = [&](const torch::Tensor& t) {
-      return (parts == 1 ? t : t.slice(0, begin, end)).to(device_, /*non_blocking=*/true);
-    };
-    const torch::Tensor sum = partner.defined()
-                                  ? summed_mixed_loss(logits, target, rows_of(partner), rows_of(lam), options_)
-                                  : summed_loss(logits, target, options_);
-    const torch::Tensor loss = sum.div(static_cast<double>(n));
+  for (int64_t m = 0; m < parts(n); ++m) {
+    const Part part = part_of(m, x, y, partner, lam);
+    const StepScope scope(options_.seed, attempt_, static_cast<uint64_t>(t_), part.begin);
+    const torch::Tensor loss = loss_of(autocast_forward(part.x), part).div(static_cast<double>(n));
     result.loss += loss.item<double>();
     result.forward += watch.lap();
     loss.backward();
@@ -142,10 +133,7 @@ StepResult Trainer::step(const torch::Tensor& x, const torch::Tensor& y, const t
   }
   result.gradient_norm = optimizer_.gradient_norm();
   if (!std::isfinite(result.loss) || !std::isfinite(result.gradient_norm)) {
-    torch::NoGradGuard no_grad;
-    for (size_t i = 0; i < buffers_.size(); ++i) {
-      buffers_[i].copy_(saved_[i]);
-    }
+    restore_buffers();
     optimizer_.zero_grad();
     result.finite = false;
     return result;
@@ -166,6 +154,107 @@ StepResult Trainer::step(const torch::Tensor& x, const torch::Tensor& y, const t
   ++t_;
   result.optimizer = watch.lap();
   return result;
+}
+
+int64_t Trainer::parts(int64_t n) const {
+  const int64_t rows = options_.micro_batch == 0 ? n : std::min(n, options_.micro_batch);
+  return (n + rows - 1) / rows;
+}
+
+Trainer::Part Trainer::part_of(int64_t m, const torch::Tensor& x, const torch::Tensor& y, const torch::Tensor& partner,
+                               const torch::Tensor& lam) const {
+  const int64_t n = x.size(0), count = parts(n);
+  // Parts of nearly equal size: a part of one would have no batch statistics.
+  const int64_t begin = m * n / count, end = (m + 1) * n / count;
+  const auto rows_of = [&](const torch::Tensor& t) {
+    const torch::Tensor rows = count == 1 || !t.defined() ? t : t.slice(0, begin, end);
+    return rows.defined() && !device_.is_cpu() ? rows.to(device_, /*non_blocking=*/true) : rows;
+  };
+  return {begin, rows_of(x), rows_of(y), rows_of(partner), rows_of(lam)};
+}
+
+torch::Tensor Trainer::loss_of(const torch::Tensor& logits, const Part& part) const {
+  return part.partner.defined() ? summed_mixed_loss(logits, part.y, part.partner, part.lam, options_)
+                                : summed_loss(logits, part.y, options_);
+}
+
+void Trainer::restore_buffers() {
+  torch::NoGradGuard no_grad;
+  for (size_t i = 0; i < buffers_.size(); ++i) {
+    buffers_[i].copy_(saved_[i]);
+  }
+}
+
+NonFiniteOrigin Trainer::find_non_finite(const torch::Tensor& x, const torch::Tensor& y, const torch::Tensor& partner,
+                                         const torch::Tensor& lam) {
+  if (!is_finite(x)) {
+    return {.pass = "input", .op = "", .layer = ""};
+  }
+  std::map<const void*, std::string> owners;  // by storage
+  for (const auto& p : module_.named_parameters()) {
+    if (!is_finite(p.value())) {
+      return {.pass = "weights", .op = "", .layer = p.key()};
+    }
+    owners.emplace(p.value().storage().unsafeGetStorageImpl(), p.key().substr(0, p.key().rfind('.')));
+  }
+  NonFiniteOrigin origin;
+  std::vector<std::string> order;  // layers as the forward pass meets them
+  for (int64_t m = 0; m < parts(x.size(0)) && origin.pass.empty(); ++m) {
+    const Part part = part_of(m, x, y, partner, lam);
+    const StepScope scope(options_.seed, attempt_, static_cast<uint64_t>(t_), part.begin);
+    torch::Tensor logits;
+    observe([&] { logits = autocast_forward(part.x); },
+            [&](const ObservedOp& op) {
+              for (const torch::Tensor& in : input_tensors(op)) {
+                const auto owner = in.defined() && in.has_storage() ? owners.find(in.storage().unsafeGetStorageImpl()) : owners.end();
+                if (owner != owners.end() && (order.empty() || order.back() != owner->second)) {
+                  order.push_back(owner->second);
+                }
+              }
+              const bool bad = std::ranges::any_of(op.outputs, [](const torch::Tensor& out) { return !is_finite(out); });
+              if (bad && origin.pass.empty()) {
+                origin = {.pass = "forward", .op = op.name, .layer = order.empty() ? "" : order.back()};
+              }
+            });
+    if (!origin.pass.empty()) {
+      break;
+    }
+    const torch::Tensor loss = loss_of(logits, part);
+    if (!is_finite(loss)) {
+      origin = {.pass = "loss", .op = "", .layer = ""};
+      break;
+    }
+    loss.backward();
+  }
+  // Gradients arise from the last layer to the first.
+  for (auto layer = order.rbegin(); layer != order.rend() && origin.pass.empty(); ++layer) {
+    for (const auto& p : module_.named_parameters()) {
+      if (p.key().substr(0, p.key().rfind('.')) == *layer && !is_finite(p.value().grad())) {
+        origin = {.pass = "backward", .op = "", .layer = *layer};
+        break;
+      }
+    }
+  }
+  optimizer_.zero_grad();
+  restore_buffers();
+  return origin;
+}
+
+std::string NonFiniteOrigin::text() const {
+  const std::string at = op + (op.empty() || layer.empty() ? "" : " of ") + layer;
+  return pass.empty()       ? ""
+         : pass == "input"   ? "the pictures themselves are not finite"
+         : pass == "weights" ? "the weights of " + layer + " are not finite"
+         : pass == "loss"    ? "first in the loss"
+                             : "first in the " + pass + " pass, " + at;
+}
+
+torch::Tensor Trainer::autocast_forward(const torch::Tensor& x) const {
+  if (!options_.bf16) {
+    return forward_(x);
+  }
+  const Bf16Autocast autocast(device_.type());
+  return forward_(x).to(torch::kFloat);
 }
 
 void Trainer::restore(int64_t steps, const StateDict& optimizer_state, const std::string& label) {

@@ -52,8 +52,22 @@ struct TrainerOptions {
   double clip_limit = 1;
   /// Name of the classifier, which agc leaves alone.
   std::string head = "fc";
-  /// Of the drops' masks: each forward runs in StepScope(seed, 0, step, first row of the micro-batch).
+  /// Of the drops' masks: each forward runs in StepScope(seed, attempt, step, first row of the micro-batch).
   uint64_t seed = 0;
+  /// From step hold_from on the rate is hold_lr, whatever the schedule says; below 0: never.
+  int64_t hold_from = -1;
+  double hold_lr = 0;
+  /// Forward pass and loss under autocast to bfloat16; weights, optimizer, normalization and loss stay float32.
+  bool bf16 = false;
+};
+
+/// Where the first value that is not finite arose.
+struct NonFiniteOrigin {
+  std::string pass;   ///< "input", "weights", "forward", "loss", "backward"; empty: not found
+  std::string op;     ///< "aten::conv2d"
+  std::string layer;  ///< "layer1.0.conv1"; of weights the parameter
+  /// "first in the forward pass, aten::conv2d of layer1.0.conv1"; empty if it was not found.
+  std::string text() const;
 };
 
 /// What one step did. Times in seconds.
@@ -84,9 +98,19 @@ class Trainer {
   StepResult step(const torch::Tensor& x, const torch::Tensor& y, const torch::Tensor& partner = {},
                   const torch::Tensor& lam = {});
 
+  /// Computes a step that was not finite once more, without an update, and looks where it began: in the order of the forward pass, or if
+  /// that is finite in the order of the backward pass. Buffers stay as they are.
+  NonFiniteOrigin find_non_finite(const torch::Tensor& x, const torch::Tensor& y, const torch::Tensor& partner = {},
+                                  const torch::Tensor& lam = {});
+
   /// The schedule's rate is multiplied by this from now on; > 0.
   void set_lr_scale(double scale) { lr_scale_ = scale; }
   double lr_scale() const { return lr_scale_; }
+
+  /// Other masks of the drops from now on: number of the attempt, >= 0.
+  void set_attempt(uint64_t attempt) { attempt_ = attempt; }
+  /// Goes on behind a step that was not finite, as if it had been done.
+  void skip() { ++t_; }
 
   /// Steps done; the next one has this number.
   int64_t steps() const { return t_; }
@@ -97,6 +121,16 @@ class Trainer {
   void restore(int64_t steps, const StateDict& optimizer_state, const std::string& label);
 
  private:
+  torch::Tensor autocast_forward(const torch::Tensor& x) const;
+  struct Part {
+    int64_t begin = 0;
+    torch::Tensor x, y, partner, lam;
+  };
+  Part part_of(int64_t m, const torch::Tensor& x, const torch::Tensor& y, const torch::Tensor& partner,
+               const torch::Tensor& lam) const;
+  int64_t parts(int64_t n) const;
+  torch::Tensor loss_of(const torch::Tensor& logits, const Part& part) const;
+  void restore_buffers();
   torch::nn::Module& module_;
   Forward forward_;
   TrainerOptions options_;
@@ -105,6 +139,7 @@ class Trainer {
   torch::Device device_;
   int64_t t_ = 0;
   double lr_scale_ = 1;
+  uint64_t attempt_ = 0;
 };
 
 /// Converts the 4-D parameters of a module to channels_last, keeping their values.

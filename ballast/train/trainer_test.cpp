@@ -266,5 +266,82 @@ TEST(Device, NamesAreChecked) {
   }
 }
 
+TEST(Trainer, FindsTheLayerWhereTheForwardPassBroke) {
+  const Data d = data(6);
+  Net net(true);
+  torch::NoGradGuard no_grad;
+  net.fc->weight.fill_(3e38F);
+  const torch::Tensor mean = net.bn->running_mean.clone();
+  torch::autograd::AutoGradMode grad(true);
+  Trainer trainer = make(net, constant(0.1));
+  EXPECT_FALSE(trainer.step(d.x, d.y).finite);
+  const NonFiniteOrigin origin = trainer.find_non_finite(d.x, d.y);
+  EXPECT_EQ(origin.pass, "forward");
+  EXPECT_EQ(origin.layer, "fc");
+  EXPECT_NE(origin.text().find("aten::"), std::string::npos) << origin.text();
+  EXPECT_TRUE(net.bn->running_mean.equal(mean));
+  EXPECT_FALSE(net.fc->weight.grad().defined() && net.fc->weight.grad().abs().sum().item<double>() > 0);
+}
+
+TEST(Trainer, FindsTheLayerWhereTheBackwardPassBroke) {
+  // sqrt has an infinite slope at 0: the forward pass is finite, the gradient of what feeds it is not.
+  Data d = data(4);
+  Net net;
+  {
+    torch::NoGradGuard no_grad;
+    net.conv->weight.zero_();
+    net.conv->bias.zero_();
+  }
+  Trainer trainer(net, [&net](const torch::Tensor& x) { return net.fc(torch::sqrt(net.conv(x).mean({2, 3}))); }, constant(0.1));
+  EXPECT_FALSE(trainer.step(d.x, d.y).finite);
+  const NonFiniteOrigin origin = trainer.find_non_finite(d.x, d.y);
+  EXPECT_EQ(origin.pass, "backward");
+  EXPECT_EQ(origin.layer, "conv");
+}
+
+TEST(Trainer, FindsWeightsAndInputThatAreNotFinite) {
+  Data d = data(4);
+  Net net;
+  Trainer trainer = make(net, constant(0.1));
+  {
+    torch::NoGradGuard no_grad;
+    net.conv->bias[0] = std::numeric_limits<float>::infinity();
+  }
+  EXPECT_EQ(trainer.find_non_finite(d.x, d.y).text(), "the weights of conv.bias are not finite");
+  d.x[0][0][0][0] = std::numeric_limits<float>::quiet_NaN();
+  EXPECT_EQ(trainer.find_non_finite(d.x, d.y).text(), "the pictures themselves are not finite");
+}
+
+TEST(Trainer, HoldsTheRateFromAStepOn) {
+  const Data d = data(4);
+  Net net;
+  TrainerOptions o = constant(0.1);
+  o.hold_from = 2;
+  o.hold_lr = 0.03;
+  Trainer trainer = make(net, o);
+  EXPECT_DOUBLE_EQ(trainer.step(d.x, d.y).lr, 0.1);
+  EXPECT_DOUBLE_EQ(trainer.step(d.x, d.y).lr, 0.1);
+  EXPECT_DOUBLE_EQ(trainer.step(d.x, d.y).lr, 0.03);
+}
+
+// bfloat16 keeps 8 bits: a few steps stay near those in float32, and are not the same.
+TEST(Trainer, Bf16StaysNearFp32) {
+  const Data d = data(32);
+  Net wide(true), narrow(true);
+  TrainerOptions o = constant(0.05);
+  Trainer a = make(wide, o);
+  o.bf16 = true;
+  Trainer b = make(narrow, o);
+  double largest = 0;
+  for (int i = 0; i < 20; ++i) {
+    const StepResult x = a.step(d.x, d.y), y = b.step(d.x, d.y);
+    ASSERT_TRUE(y.finite);
+    largest = std::max(largest, std::abs(x.loss - y.loss));
+  }
+  EXPECT_LT(largest, 0.03);
+  EXPECT_GT(largest, 0);
+  EXPECT_EQ(narrow.conv->weight.scalar_type(), torch::kFloat);
+}
+
 }  // namespace
 }  // namespace ballast

@@ -7,6 +7,7 @@ import json
 import os
 import pathlib
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -25,8 +26,11 @@ CONFIGS = {
     "default": ["--epochs", "3", "--workers", "0"],
     "resnet20": ["--model", "resnet20", "--epochs", "2", "--workers", "2", "--drop", "0.1", "--drop-path", "0.2", "--drop-block", "0.1:3",
                  "--opt", "adamw", "--sched", "cosine", "--sched-cycles", "2", "--clip", "norm:1", "--micro-batch", "8", "--patience", "3",
-                 "--stop-smooth", "1", "--augment-train", "random_crop(16, padding=2) | hflip"],
-    "mlp": ["--model", "mlp:1x16", "--epochs", "30", "--workers", "4", "--sched", "one_cycle"],
+                 "--stop-smooth", "1", "--augment-train", "rand-m9-n2 | random_crop(16, padding=2) | hflip", "--mixup", "0.2",
+                 "--cutmix", "1", "--swa", "50%", "--also-monitor", "val/top1"],
+    "mlp": ["--model", "mlp:1x16", "--epochs", "30", "--workers", "4", "--sched", "one_cycle", "--drop-connect", "0.2"],
+    "bf16": ["--model", "mlp:1x16", "--epochs", "12", "--workers", "3", "--precision", "bf16", "--model-ema", "4st", "--drop", "0.2",
+             "--mixup", "0.3"],
 }
 
 
@@ -66,7 +70,7 @@ class Killed(WithPhotos):
 
     def test_kills_at_random_moments_leave_no_trace(self):
         draw = random.Random(SEED)
-        kills_wanted = {"default": 50, "resnet20": 50, "mlp": 50} if SLOW else {"default": 6, "resnet20": 6, "mlp": 8}
+        kills_wanted = {"default": 40, "resnet20": 40, "mlp": 35, "bf16": 35} if SLOW else {"default": 6, "resnet20": 6, "mlp": 4, "bf16": 4}
         for config, wanted in kills_wanted.items():
             whole, seconds = self.unbroken(config)
             kills = runs = 0
@@ -124,6 +128,15 @@ class Stopped(WithPhotos):
             self.assertIn(f"ballast train --resume {out} goes on", err)
             shorter = self.run_in("train", "--resume", out, "--epochs", "1", "--progress", "plain")
             self.assertEqual(shorter.code, 0, shorter.err)
+
+    def test_grace_too_short_for_a_save_begins_none(self):
+        child = self.begun("--grace", "1e-6s", out="short", rows=30)
+        child.send_signal(signal.SIGTERM)
+        err = child.communicate(timeout=60)[1].decode()
+        self.assertEqual(child.returncode, 75, err)
+        self.assertIn("longer than --grace", err)
+        self.assertFalse((self.dir / "short/report.html").exists())
+        self.assertEqual(self.run_in("train", "--resume", "short", "--epochs", "1", "--progress", "none").code, 0)
 
     def test_a_signal_in_the_first_second_does_no_harm(self):
         for delay in (0.02, 0.1, 0.3, 0.6):
@@ -211,10 +224,24 @@ class Verified(WithPhotos):
         self.assertTrue(report["same"])
         self.assertEqual([r["kills"] for r in report["runs"]], [3, 0])
         self.assertEqual(len(report["kills"]), 3)
-        # What it compares is everything: one flipped bit of a kept run is found, and named.
+        equal = self.run_in("compare", "kept/whole", "kept/killed")
+        self.assertEqual(equal.code, 0, equal.out)
+        self.assertIn("record: equal", equal.out)
+        # A difference is found and named: step, field and tensor.
         record = self.dir / "kept/killed/metrics.jsonl"
-        record.write_text(record.read_text().replace('"kind":"train","step":3,', '"kind":"train","step":3, ', 1))
-        self.assertNotEqual(digests(self.dir / "kept/whole"), digests(self.dir / "kept/killed"))
+        record.write_text(re.sub(r'("kind":"train","step":3,.*?"grad_norm":)[0-9.e-]+', r"\g<1>7.5", record.read_text(), count=1))
+        weights = max((self.dir / "kept/killed/checkpoints").glob("step-*")) / "model.safetensors"
+        flipped = bytearray(weights.read_bytes())
+        flipped[-1] ^= 1
+        weights.write_bytes(flipped)
+        other = self.run_in("compare", "kept/whole", "kept/killed", "--json")
+        self.assertEqual(other.code, 5, other.err)
+        found = other.json()
+        self.assertEqual(found["record"]["place"], "step 3, train: grad_norm")
+        self.assertEqual(found["record"]["b"], "7.5")
+        self.assertFalse(found["same"])
+        self.assertEqual(len(found["differences"]), 1)
+        self.assertEqual(found["differences"][0]["differing"], 1)
 
     def test_verify_refuses_what_promises_nothing(self):
         self.refused(self.run_in("verify", *self.SHORT, "--math", "fast"), 2, "must promise bits")
@@ -247,6 +274,58 @@ class Verified(WithPhotos):
         self.assertEqual(hopeless.code, 4)
         self.assertIn("suspect   the loss did not move", hopeless.out)
         self.assertFalse((self.dir / "runs").exists())
+
+
+class Chosen(WithPhotos):
+    def test_swa_is_the_model_and_its_check_is_recorded(self):
+        done = self.run_in(*self.words("mlp", "run"), "--epochs", "4", "--model", "resnet8", "--swa", "50%", "--swa-lr", "0.01", "--json")
+        self.assertEqual(done.code, 0, done.err)
+        rows = [json.loads(line) for line in (self.dir / "run/metrics.jsonl").read_text().splitlines()]
+        [swa] = [row for row in rows if row.get("split") == "val_swa"]
+        self.assertAlmostEqual(done.json()["val"]["loss"], swa["loss"])
+        [told] = [row for row in rows if row.get("what") == "swa"]
+        self.assertEqual(told["reason"], "2 averaged")
+        self.assertEqual({row["lr"] for row in rows if row["kind"] == "train"} & {0.01}, {0.01})
+        self.refused(self.run_in(*self.words("mlp", "x"), "--swa", "--model-ema", "5st"), 2, "give one of them")
+
+    def test_portable_and_repeatable_have_their_own_fingerprints(self):
+        prints = {}
+        for level in ("fast", "repeatable", "portable"):
+            done = self.run_in(*self.words("mlp", level), "--epochs", "2", "--math", level, "--json")
+            self.assertEqual(done.code, 0, done.err)
+            prints[level] = done.json()["plan"]["fingerprint"]
+        self.assertEqual(len(set(prints.values())), 3)
+        again = self.run_in(*self.words("mlp", "again"), "--epochs", "2", "--math", "portable", "--json",
+                            env=environment(ATEN_CPU_CAPABILITY="default", DNNL_MAX_CPU_ISA="AVX512_CORE"))
+        self.assertEqual(again.json()["plan"]["fingerprint"], prints["portable"])
+        self.assertEqual(digests(self.dir / "again"), digests(self.dir / "portable"))
+
+    def test_runs_are_listed_sorted_and_filtered(self):
+        for name, lr in (("a", "0.001"), ("b", "0.05")):
+            self.assertEqual(self.run_in(*self.words("mlp", "runs/" + name), "--epochs", "3", "--lr", lr).code, 0)
+        listed = self.run_in("list", "runs", "--sort", "date", "--json").json()
+        self.assertEqual([row["folder"] for row in listed], ["runs/b", "runs/a"])
+        best = self.run_in("list", "runs", "--sort", "val", "--json").json()
+        self.assertGreaterEqual(best[0]["val_top1"], best[1]["val_top1"])
+        self.assertEqual([row["folder"] for row in self.run_in("list", "runs", "--filter", "optim.lr=0.05", "--json").json()], ["runs/b"])
+        self.assertIn("no run matches", self.run_in("list", "runs", "--filter", "unfinished").out)
+
+
+class Exported(WithPhotos):
+    def test_every_format_is_written_and_checked(self):
+        self.assertEqual(self.run_in(*self.words("mlp", "run"), "--model", "resnet8", "--epochs", "1").code, 0)
+        for kind in ("torchscript", "onnx", "pt", "timm"):
+            done = self.run_in("export", "run", "out." + kind, "--format", kind, "--json")
+            self.assertEqual(done.code, 0, done.err)
+            self.assertLess(done.json()["difference"], 1e-4)
+            self.assertTrue((self.dir / ("out." + kind)).exists())
+        self.refused(self.run_in("export", "run", "out.pt", "--format", "pt"), 2, "is there already")
+        # TorchScript and .pt hold the weights of the run, bit for bit.
+        for file in ("out.pt", "out.timm"):
+            self.assertEqual(self.run_in("compare", "run/model", file).code, 0, file)
+        # A script has no use for the counters of batch norm.
+        for difference in self.run_in("compare", "run/model", "out.torchscript", "--json").json()["differences"]:
+            self.assertTrue(difference["name"].endswith("num_batches_tracked"), difference)
 
 
 class Looked(WithPhotos):

@@ -1,6 +1,8 @@
 // The side of ballast in weights.py.
 //
 //   ballast_interop save FOLDER NAME CHANNELS HEIGHT WIDTH CLASSES   a model folder, and in it io.safetensors {x, logits}
+//   ballast_interop export FOLDER NAME CHANNELS HEIGHT WIDTH CLASSES [NORM]
+//                                                                    the same, and model.ts and model.onnx
 //   ballast_interop logits FOLDER                                    reads x of io.safetensors there, writes logits.safetensors
 //   ballast_interop take FILE FOLDER NAME CHANNELS HEIGHT WIDTH CLASSES
 //                                                                    a new model with the weights of FILE, its input adapted;
@@ -13,9 +15,12 @@
 #include <exception>
 #include <iostream>
 #include <string>
+#include <vector>
 
 #include <ballast/init/normal.h>
 #include <ballast/init/uniform.h>
+#include <ballast/train/export_onnx.h>
+#include <ballast/train/export_torchscript.h>
 #include <ballast/weights/load_weights.h>
 #include <ballast/weights/model_folder.h>
 #include <ballast/weights/weights_file.h>
@@ -35,6 +40,24 @@ void disturb(Model& model) {
       normal_(tensor, 0, 0.05, Key(1).fold_in(name));
     }
   }
+}
+
+int write_exports(const std::string& folder, const std::vector<std::string>& args) {
+  const auto number = [&](size_t i) { return std::stoll(args[i]); };
+  const auto model = make_model({.name = args[0], .in_channels = number(1), .height = number(2), .width = number(3),
+                                 .num_classes = number(4), .norm = args.size() > 5 ? args[5] : "auto"},
+                                Key(1));
+  disturb(*model);
+  model->eval();
+  torch::NoGradGuard no_grad;
+  const torch::Tensor x = normal_(torch::empty({3, number(1), number(2), number(3)}), 0, 1, Key(2));
+  const torch::Tensor logits = model->forward(x.clone());
+  write_weights(real_fs(), folder + "/io.safetensors", {{"x", x}, {"logits", logits}});
+  const ModelProgram program =
+      record_program(*model, [&](const torch::Tensor& in) { return model->forward(in); }, {number(1), number(2), number(3)});
+  std::cout << write_torchscript(real_fs(), folder + "/model.ts", program, x, logits) << "\n";
+  write_onnx(real_fs(), folder + "/model.onnx", program, args[0]);
+  return 0;
 }
 
 int save(char** args) {
@@ -97,6 +120,7 @@ int main(int argc, char** argv) {
   try {
     const std::string command = argc > 1 ? argv[1] : "";
     if (command == "save" && argc == 8) return save(argv + 2);
+    if (command == "export" && argc >= 8) return write_exports(argv[2], {argv + 3, argv + argc});
     if (command == "logits" && argc == 3) return logits(argv + 2);
     if (command == "take" && argc == 9) return take(argv + 2);
     if (command == "convert" && argc == 4) return convert(argv + 2);
