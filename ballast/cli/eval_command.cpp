@@ -18,6 +18,7 @@ struct EvalFlags {
   std::string split = "auto";
   int64_t batch_size = 256;
   double temperature = 1;
+  int64_t mc = 0;
   std::string predictions;
   std::string device = "auto";
   Auto<int64_t> threads;
@@ -28,6 +29,8 @@ void describe(Visitor& visit, EvalFlags& o) {
   visit("split", o.split, {.help = "part of the data; auto: test, or val if there is no test part", .flags = "--split", .choices = "auto train val test hold"});
   visit("batch_size", o.batch_size, {.help = "pictures at once", .flags = "-b --batch-size", .range = between(1, 1e6)});
   visit("temperature", o.temperature, {.help = "logits are divided by it", .flags = "--temperature", .range = above(0)});
+  visit("mc", o.mc, {.help = "Monte-Carlo dropout: the mean of N passes with the model's drops active; 0: one pass without",
+                     .flags = "--mc", .value_name = "N", .range = between(0, 10'000)});
   visit("predictions", o.predictions, {.help = "write every prediction into this safetensors file",
                                        .flags = "--predictions", .value_name = "FILE"});
   visit("device", o.device, {.help = "auto, cpu or cuda:N", .flags = "--device", .value_name = "DEVICE"});
@@ -50,6 +53,7 @@ class EvalCommand : public Command {
             {
                 {"the test part of a run's own data", "ballast eval runs/photos-resnet18-1"},
                 {"other data", "ballast eval runs/photos-resnet18-1 more-photos/ --split test"},
+                {"how sure is it? 30 passes with dropout on", "ballast eval RUN --mc 30"},
                 {"as JSON, with every prediction kept", "ballast eval RUN --json --predictions predictions.safetensors"},
             },
     };
@@ -67,6 +71,7 @@ class EvalCommand : public Command {
                        .workers = static_cast<int>(flags_.workers.value_or(-1)),
                        .device = flags_.device,
                        .temperature = flags_.temperature,
+                       .mc = flags_.mc,
                        .predictions = flags_.predictions};
     return load_torch_side(flags_.threads.value_or(0)).eval(session, request);
   }

@@ -23,7 +23,12 @@ int eval_with_torch(const Session& session, const EvalRequest& request) {
       "\nloss      " + format_significant(m.loss, 5) + " +- " + format_significant(m.loss_se, 2) + "\nbalanced  " +
       percent(m.balanced_acc) + "\nbrier     " + format_significant(m.brier, 4) + "\nece       " +
       format_significant(m.ece, 4) + "\ntempered  " + format_significant(m.nll_tempered, 5) + " at temperature " +
-      format_significant(m.temperature, 4) + "\nspeed     " + format_count(std::llround(r.images_per_second)) +
+      format_significant(m.temperature, 4);
+  if (request.options.mc > 0) {
+    text += "\npasses    " + format_count(request.options.mc) + ", disagreeing by " +
+        format_significant(r.mc.mutual_information, 4) + " nats; variance " + format_significant(r.mc.variance, 4);
+  }
+  text += "\nspeed     " + format_count(std::llround(r.images_per_second)) +
       " images/s\n\n";
   Table table({{"class", Table::Align::left}, {"pictures", Table::Align::right}, {"precision", Table::Align::right},
                {"recall", Table::Align::right}, {"F1", Table::Align::right}});
@@ -43,6 +48,9 @@ int eval_with_torch(const Session& session, const EvalRequest& request) {
       {"balanced_acc", m.balanced_acc}, {"brier", m.brier}, {"ece", m.ece}, {"seconds", r.seconds},
       {"images_per_second", r.images_per_second},
   };
+  if (request.options.mc > 0) {
+    document["mc"] = {{"passes", request.options.mc}, {"variance", r.mc.variance}, {"mutual_information", r.mc.mutual_information}};
+  }
   document["per_class"] = std::move(classes);
   document["confusion"] = m.confusion;
   session.document(document);

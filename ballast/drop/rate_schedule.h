@@ -1,5 +1,8 @@
 #pragma once
 
+#include <string>
+#include <string_view>
+
 namespace ballast {
 
 /// How a rate runs from `from` to `to` between `begin` and `end`. Needs no torch.
@@ -23,5 +26,20 @@ struct RateSchedule {
 ///          early dropout, 0 to p by a step: late dropout (arXiv:2303.01500). set_drop_rate (drop_layer.h) applies it.
 /// Errors   std::invalid_argument: `[rate_schedule] begin must be <= end, got 1 and 0`; values outside [0, 1].
 double rate_at(const RateSchedule& schedule, double progress);
+
+/// A schedule of the factor of one technique's rates ("drop_block"), or of all ("").
+struct StemSchedule {
+  std::string stem;
+  RateSchedule schedule;
+};
+
+/// Takes [STEM=]FORM apart; shares are of the run, in [0, 1].
+///
+///   ramp[:END]     from 0 linearly to P at END (1)     cosine[:END]   the same along a half cosine
+///   early[:SHARE]  P, then 0 from SHARE (0.5) on       late[:SHARE]   0, then P from SHARE (0.5) on
+///
+/// Errors   std::invalid_argument: `[rate_schedule] the form must be ramp, cosine, early or late, got "rmp"; did you mean
+///          "ramp"`; a share outside [0, 1]; a stem that is not in the catalog of drops.
+StemSchedule parse_rate_schedule(std::string_view text);
 
 }  // namespace ballast

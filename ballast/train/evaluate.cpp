@@ -32,6 +32,7 @@ std::vector<int32_t> class_map(const std::vector<std::string>& data, const std::
 EvalResult evaluate_saved(const EvalOptions& options, RunEvents& events) {
   check(options.batch_size >= 1, "evaluate", "batch_size must be at least 1, got ", options.batch_size);
   check(options.temperature > 0, "evaluate", "temperature must be > 0, got ", options.temperature);
+  check(options.mc >= 0, "evaluate", "mc must be at least 0, got ", options.mc);
   const bool choose = options.split == "auto";
   const std::optional<Role> asked = choose ? Role::test : options.split == "hold" ? Role::hold : parse_role(options.split);
   check(asked.has_value(), "evaluate", "split must be auto, train, val, test or hold, got \"", options.split, "\"");
@@ -70,6 +71,8 @@ EvalResult evaluate_saved(const EvalOptions& options, RunEvents& events) {
   e.device = device;
   e.classes = saved.info.model.num_classes;
   e.temperature = options.temperature;
+  e.mc = options.mc;
+  e.mc_key = Key(saved.info.seed);
   const auto start = std::chrono::steady_clock::now();
   auto elapsed = [&] { return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count(); };
   bool stopped = false;
@@ -87,8 +90,8 @@ EvalResult evaluate_saved(const EvalOptions& options, RunEvents& events) {
     return !stopped;
   };
   events.on_phase("evaluating");
-  PredictionTable table = evaluate_loader(*saved.model, *loader, e);
   EvalResult result;
+  PredictionTable table = evaluate_loader(*saved.model, *loader, e, &result.mc);
   result.seconds = elapsed();
   result.interrupted = stopped;
   result.classes = saved.info.classes;

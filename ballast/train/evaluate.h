@@ -26,8 +26,16 @@ struct EvalOptions {
   std::string device = "auto";
   /// Logits are divided by it.
   double temperature = 1;
+  /// Monte-Carlo passes with the model's drops active (mc_dropout), whose mean probabilities count; 0: one pass without.
+  int64_t mc = 0;
   /// Where to write the predictions as safetensors; empty: nowhere.
   std::filesystem::path predictions;
+};
+
+/// How much Monte-Carlo passes disagree, means over samples.
+struct McSpread {
+  double variance = 0;            ///< of the probabilities over the passes, summed over classes
+  double mutual_information = 0;  ///< nats
 };
 
 struct EvalResult {
@@ -35,11 +43,14 @@ struct EvalResult {
   std::vector<std::string> classes;
   std::string data, split, model;   ///< as resolved, to be printed
   double seconds = 0, images_per_second = 0;
+  McSpread mc;                      ///< with EvalOptions::mc
   int64_t bad_samples = 0;          ///< unreadable files, left out
   bool interrupted = false;         ///< stop_requested() said so; the metrics are empty
 };
 
 /// Evaluates saved weights on one split, counting each sample once.
+///
+/// With mc masks are keyed by the run's seed: the same figures each time, for any batch size.
 ///
 /// Errors  DataError: files missing or corrupt; std::invalid_argument: unknown split, or classes that do not fit.
 EvalResult evaluate_saved(const EvalOptions& options, RunEvents& events);

@@ -1,7 +1,10 @@
 #include <ballast/train/evaluate_loader.h>
 
+#include <optional>
+
 #include <ballast/base/check.h>
 #include <ballast/models/model.h>
+#include <ballast/train/mc_passes.h>
 #include <ballast/train/metrics.h>
 #include <ballast/train/tensor_batch.h>
 
@@ -22,19 +25,31 @@ class EvalMode {
 
 }  // namespace
 
-PredictionTable evaluate_loader(Model& model, Loader& loader, const EvaluateOptions& options) {
+PredictionTable evaluate_loader(Model& model, Loader& loader, const EvaluateOptions& options, McSpread* spread) {
   const torch::NoGradGuard no_grad;
   const EvalMode eval(model);
   PredictionTable table;
   table.classes = options.classes;
+  std::optional<McPasses> passes;
+  if (options.mc > 0) passes.emplace(model, options.mc, options.mc_key);
+  McSpread sum;
+  int64_t rows = 0;
   loader.start_epoch(0);
   while (const BatchSlot* slot = loader.next()) {
     torch::Tensor x = batch_pixels(*slot);
-    torch::Tensor logits = model.forward(options.device.is_cpu() ? x : x.to(options.device));
+    if (!options.device.is_cpu()) {
+      x = x.to(options.device);
+    }
+    McPasses::Result mc;
+    if (passes) {
+      mc = (*passes)(x, rows, options.temperature);
+      rows += slot->n;
+    }
+    torch::Tensor logits = passes ? mc.logits : model.forward(x);
     check(logits.dim() == 2 && logits.size(1) == options.classes, "evaluate", "model must have ", options.classes,
           " outputs, got ", logits.size(-1));
     logits = logits.to(torch::kCPU, torch::kFloat);
-    if (options.temperature != 1) {
+    if (options.temperature != 1 && !passes) {
       logits = logits / options.temperature;
     }
     logits = logits.contiguous();
@@ -46,11 +61,19 @@ PredictionTable evaluate_loader(Model& model, Loader& loader, const EvaluateOpti
       }
       table.index.push_back(static_cast<int64_t>(slot->id[row]));
       table.target.push_back(static_cast<int32_t>(slot->label[row]));
+      if (passes) {
+        sum.mutual_information += mc.summary.mutual_information[i].item<double>();
+        sum.variance += mc.summary.variance[i].sum().item<double>();
+      }
       table.logits.insert(table.logits.end(), z + i * options.classes, z + (i + 1) * options.classes);
     }
     if (options.on_batch && !options.on_batch(table.size())) {
       return {};
     }
+  }
+  if (spread != nullptr && table.size() > 0) {
+    const auto n = static_cast<double>(table.size());
+    *spread = {sum.variance / n, sum.mutual_information / n};
   }
   fill_rows(table);
   table.sort();

@@ -5,8 +5,10 @@
 
 #include <torch/types.h>
 
+#include <ballast/base/key.h>
 #include <ballast/data/loader.h>
 #include <ballast/io/prediction_file.h>
+#include <ballast/train/evaluate.h>
 
 namespace ballast {
 
@@ -17,6 +19,10 @@ struct EvaluateOptions {
   torch::Device device = torch::kCPU;
   int64_t classes = 0;
   double temperature = 1;
+  /// Monte-Carlo passes with the model's drops active; 0: one pass without them. The table then holds the logs of the mean
+  /// probabilities. Masks are keyed by mc_key.
+  int64_t mc = 0;
+  Key mc_key = {};
   /// Called after each batch with the number of samples done; false: stop, the table is then empty.
   std::function<bool(int64_t done)> on_batch = {};
 };
@@ -25,8 +31,10 @@ struct EvaluateOptions {
 /// predictions, sorted by index. Each sample is counted once; rows of weight 0 (unreadable pictures) are left out. The
 /// model's mode is put back.
 ///
+/// With mc, `spread` (if given) gets the means over samples of what the passes disagree in.
+///
 /// The loader must not shuffle, drop or substitute (shuffle = false, drop_single = false, on_bad = skip).
 /// Errors  what the loader throws; std::invalid_argument if the model's outputs are not `classes`.
-PredictionTable evaluate_loader(Model& model, Loader& loader, const EvaluateOptions& options);
+PredictionTable evaluate_loader(Model& model, Loader& loader, const EvaluateOptions& options, McSpread* spread = nullptr);
 
 }  // namespace ballast

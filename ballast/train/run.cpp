@@ -101,6 +101,9 @@ class Training {
  private:
   StepResult step(const BatchSlot& slot) {
     const TensorBatch batch = tensor_batch(slot);
+    if (run_.drops) {
+      run_.drops->at(static_cast<double>(run_.trainer->steps()) / static_cast<double>(run_.setup.total_steps));
+    }
     if (detail::spoil_batch()) {
       torch::Tensor x = batch.x;
       detail::spoil_batch()(x, run_.trainer->steps(), run_.rollbacks);

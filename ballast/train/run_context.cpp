@@ -62,6 +62,13 @@ RunContext::RunContext(const RunOptions& options, RunEvents& run_events, bool re
   if (setup.model.init == "lsuv" && plan.start.path.empty() && !resumed) {
     start_from_data();
   }
+  if (!o.model.drop_schedule.empty()) {
+    std::vector<StemSchedule> schedules;
+    for (const std::string& text : o.model.drop_schedule) {
+      schedules.push_back(parse_rate_schedule(text));
+    }
+    drops = std::make_unique<ScheduledDrops>(*model, schedules);
+  }
   if (o.average.ema) {
     ema = std::make_unique<Ema>(*model, half_life(*o.average.ema, setup));
   }

@@ -9,6 +9,7 @@
 
 #include <torch/types.h>
 
+#include <ballast/drop/scheduled_drops.h>
 #include <ballast/train/ema.h>
 #include <ballast/train/evaluate_loader.h>
 #include <ballast/train/run.h>
@@ -88,6 +89,7 @@ class RunContext {
   std::unique_ptr<Trainer> trainer;
   std::unique_ptr<Loader> loader;
   std::unique_ptr<StepWatch> watch;  ///< null: off
+  std::unique_ptr<ScheduledDrops> drops;  ///< null: constant rates
   std::unique_ptr<Ema> ema;          ///< null: off
   std::unique_ptr<Swa> swa;          ///< null: off
   int64_t rollbacks = 0;             ///< so far; each halves the rate and draws other masks

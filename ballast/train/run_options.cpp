@@ -8,6 +8,7 @@
 #include <ballast/base/act.h>
 #include <ballast/data/bag.h>
 #include <ballast/drop/catalog.h>
+#include <ballast/drop/rate_schedule.h>
 #include <ballast/init/catalog.h>
 #include <ballast/models/catalog.h>
 #include <ballast/norm/catalog.h>
@@ -104,6 +105,16 @@ template <size_t row>
 std::string check_drop(const std::string& text) {
   try {
     parse_drop(kDrops[row].stem, text);
+    return "";
+  } catch (const std::invalid_argument& error) {
+    const std::string what = error.what();
+    return "is wrong: " + what.substr(what.find("] ") + 2);
+  }
+}
+
+std::string check_drop_schedule(const std::string& text) {
+  try {
+    parse_rate_schedule(text);
     return "";
   } catch (const std::invalid_argument& error) {
     const std::string what = error.what();
@@ -210,6 +221,9 @@ void describe(Visitor& visit, ModelSection& o) {
   visit("drop_block", o.drop_block, {.help = "drop blocks of the maps of the last two stages (size 7)", .flags = "--drop-block", .value_name = "P[:SIZE][:shared]", .check = check_drop<4>});
   visit("drop_path", o.drop_path, {.help = "drop residual branches (stochastic depth), P growing with depth; batch saves their time", .flags = "--drop-path", .value_name = "P[:row|:batch]", .check = check_drop<5>});
   visit("patch_dropout", o.patch_dropout, {.help = "drop patches of a transformer's input", .flags = "--patch-dropout", .value_name = "P", .check = check_drop<6>});
+  visit("drop_schedule", o.drop_schedule, {.help = "rates of the drops over the run: ramp[:END], cosine[:END] from 0 to P; early[:SHARE] P "
+                                                   "only at first, late[:SHARE] only later; all, or one as drop_block=ramp",
+                                           .flags = "--drop-schedule", .value_name = "[STEM=]FORM", .check = check_drop_schedule});
 }
 
 template <class Visitor>

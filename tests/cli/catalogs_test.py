@@ -1,4 +1,5 @@
-"""Every row of the norm and init catalogs trains 20 steps by its name, and changes what is learned.
+"""Every row of the norm and init catalogs trains 20 steps by its name, and changes what is learned; so do the schedules of
+the drops, and Monte-Carlo passes change the figures.
 Usage: catalogs_test.py PROGRAM"""
 import concurrent.futures
 import pathlib
@@ -67,6 +68,54 @@ class Catalogs(Case):
                 continue
             self.assertNotIn(weights, seen, f"{name} does what {seen.get(weights)} does")
             seen[weights] = name
+
+    def test_rates_follow_their_schedules(self):
+        model = ("--model", "mlp:1x16")
+        drop = (*model, "--drop", "0.3")
+        runs = {"none": model, "constant": drop, **{form: (*drop, "--drop-schedule", form) for form in (
+            "early:0", "late:0", "ramp", "cosine", "early", "late", "dropout=ramp:0.5")}}
+        done = self.all_weights(list(runs.values()))
+        weights = {}
+        for name, flags in runs.items():
+            self.assertEqual(done[flags][0].code, 0, f"{name}: {done[flags][0].err}")
+            weights[name] = done[flags][1]
+        self.assertEqual(weights["early:0"], weights["none"])     # 0 from the start on
+        self.assertEqual(weights["late:0"], weights["constant"])  # P from the start on
+        others = [weights[name] for name in runs if name not in ("early:0", "late:0")]
+        self.assertEqual(len(set(others)), len(others))
+        for flags, text in (
+            (("--drop-schedule", "rmp"), 'did you mean "ramp"'),
+            (("--drop-schedule", "ramp:2"), "the share of the run must be in [0, 1]"),
+            (("--drop", "0", "--drop-schedule", "drop_block=ramp"), "model must have layers of drop_block, got none"),
+        ):
+            result, _ = self.weights((*model, *flags))
+            self.assertEqual(result.code, 2, f"{flags}: {result.err}")
+            self.assertIn(text, result.err)
+
+    def test_monte_carlo_passes(self):
+        result, _ = self.weights(("--model", "mlp:1x16", "--drop", "0.5"))
+        self.assertEqual(result.code, 0, result.err)
+        run = "runs/model-mlp_1x16-drop-0.5"
+
+        def figures(*flags):
+            done = ballast("eval", run, "--json", *flags, cwd=self.home)
+            self.assertEqual(done.code, 0, done.err)
+            return done.json()
+
+        plain, mc = figures(), figures("--mc", "8")
+        self.assertNotIn("mc", plain)
+        self.assertEqual(mc["mc"]["passes"], 8)
+        self.assertGreater(mc["mc"]["variance"], 0)
+        self.assertGreater(mc["mc"]["mutual_information"], 0)
+        self.assertNotEqual(mc["loss"], plain["loss"])
+        again = figures("--mc", "8", "--batch-size", "5")  # the same masks for any size of a batch
+        self.assertAlmostEqual(again["loss"], mc["loss"], places=6)
+        self.assertAlmostEqual(again["mc"]["mutual_information"], mc["mc"]["mutual_information"], places=6)
+        self.assertLess(figures("--mc", "1")["mc"]["variance"], 1e-12)
+        self.assertEqual(self.weights(("--model", "mlp:1x8"))[0].code, 0)
+        refused = ballast("eval", "runs/model-mlp_1x8", "--mc", "2", cwd=self.home)
+        self.assertEqual(refused.code, 2, refused.err)
+        self.assertIn("model must have layers that drop, got none", refused.err)
 
     def test_refusals(self):
         for flags, text in (
