@@ -30,7 +30,7 @@ void describe(Visitor& visit, EvalFlags& o) {
   visit("batch_size", o.batch_size, {.help = "pictures at once", .flags = "-b --batch-size", .range = between(1, 1e6)});
   visit("temperature", o.temperature, {.help = "logits are divided by it", .flags = "--temperature", .range = above(0)});
   visit("mc", o.mc, {.help = "Monte-Carlo dropout: the mean of N passes with the model's drops active; 0: one pass without",
-                     .flags = "--mc", .value_name = "N", .range = between(0, 10'000)});
+                     .flags = "--mc", .range = between(0, 10'000), .value_name = "N"});
   visit("predictions", o.predictions, {.help = "write every prediction into this safetensors file",
                                        .flags = "--predictions", .value_name = "FILE"});
   visit("device", o.device, {.help = "auto, cpu or cuda:N", .flags = "--device", .value_name = "DEVICE"});
