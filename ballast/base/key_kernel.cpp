@@ -9,6 +9,9 @@
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 
+#include <ballast/base/lanes_inl.h>
+#include <ballast/base/philox_inl.h>
+
 // Compiled with -ffp-contract=off: every operation below is the scalar function's, in its order.
 
 HWY_BEFORE_NAMESPACE();
@@ -31,11 +34,8 @@ using VU = hn::Vec<U>;
 using VF = hn::Vec<F>;
 constexpr double kTwo52 = 0x1p52;
 
-// a * b of the low halves of the lanes.
-HWY_INLINE VU Product(VU a, VU b) {
-  const hn::Repartition<uint32_t, U> d32;
-  return hn::MulEven(hn::BitCast(d32, a), hn::BitCast(d32, b));
-}
+using lanes::HWY_NAMESPACE::log_of;
+using lanes::HWY_NAMESPACE::philox_rounds;
 
 HWY_INLINE VF Uniform(VU bits) {
   const U du;
@@ -45,12 +45,11 @@ HWY_INLINE VF Uniform(VU bits) {
   return hn::Mul(hn::Add(value, hn::Set(df, 0.5)), hn::Set(df, 0x1p-52));
 }
 
-// A lane is a Philox4x32-10 block. Words are the low halves; what stands above them is ignored by the products.
+// A lane is a Philox4x32-10 block.
 void UniformGroups(uint64_t key, uint64_t group, double* HWY_RESTRICT out, size_t groups) {
   const U du;
   const F df;
   const size_t lanes = hn::Lanes(du);
-  const VU m0 = hn::Set(du, uint64_t{0xD2511F53}), m1 = hn::Set(du, uint64_t{0xCD9E8D57});
   const VU low = hn::Set(du, uint64_t{0xffffffff});
   for (size_t g = 0; g < groups; ++g, out += 32) {
     const uint64_t block = 16 * (group + g);
@@ -58,16 +57,7 @@ void UniformGroups(uint64_t key, uint64_t group, double* HWY_RESTRICT out, size_
       VU c0 = hn::Add(hn::Set(du, block + lane), hn::Iota(du, 0));
       VU c1 = hn::ShiftRight<32>(c0);
       VU c2 = hn::Zero(du), c3 = hn::Zero(du);
-      auto k0 = static_cast<uint32_t>(key), k1 = static_cast<uint32_t>(key >> 32);
-      for (int round = 0; round < 10; ++round) {
-        const VU p0 = Product(m0, c0), p1 = Product(m1, c2);
-        c0 = hn::Xor(hn::Xor(hn::ShiftRight<32>(p1), c1), hn::Set(du, uint64_t{k0}));
-        c1 = p1;
-        c2 = hn::Xor(hn::Xor(hn::ShiftRight<32>(p0), c3), hn::Set(du, uint64_t{k1}));
-        c3 = p0;
-        k0 += 0x9E3779B9;
-        k1 += 0xBB67AE85;
-      }
+      philox_rounds(c0, c1, c2, c3, key);
       hn::StoreU(Uniform(hn::Or(hn::And(c0, low), hn::ShiftLeft<32>(c1))), df, out + lane);
       hn::StoreU(Uniform(hn::Or(hn::And(c2, low), hn::ShiftLeft<32>(c3))), df, out + 16 + lane);
     }
@@ -86,34 +76,6 @@ HWY_INLINE VF Horner(const double (&c)[N], VF r) {
 
 HWY_INLINE VF Ratio(const double (&a)[8], const double (&b)[8], VF r) { return hn::Div(Horner(a, r), Horner(b, r)); }
 
-// det_log of normal numbers below sqrt(1/2).
-HWY_INLINE VF Log(VF x) {
-  const U du;
-  const F df;
-  const VU bits = hn::BitCast(du, x);
-  const VU exponent = hn::Or(hn::ShiftRight<52>(bits), hn::Set(du, uint64_t{0x4330000000000000}));
-  VF k = hn::Sub(hn::BitCast(df, exponent), hn::Set(df, kTwo52 + 1023.0));
-  const VU fraction = hn::And(bits, hn::Set(du, uint64_t{0x000fffffffffffff}));
-  VF m = hn::BitCast(df, hn::Or(fraction, hn::Set(du, uint64_t{0x3ff0000000000000})));
-  const auto large = hn::Ge(m, hn::Set(df, 0x1.6a09e667f3bcdp+0));
-  m = hn::IfThenElse(large, hn::Mul(m, hn::Set(df, 0.5)), m);
-  k = hn::IfThenElse(large, hn::Add(k, hn::Set(df, 1.0)), k);
-  const VF f = hn::Sub(m, hn::Set(df, 1.0));
-  const VF z = hn::Div(f, hn::Add(hn::Set(df, 2.0), f));
-  const VF z2 = hn::Mul(z, z);
-  VF q = hn::Set(df, 2.0 / 25.0);
-  for (int odd = 23; odd >= 3; odd -= 2) {
-    q = hn::Add(hn::Mul(q, z2), hn::Set(df, 2.0 / odd));
-  }
-  const VF h = hn::Mul(hn::Mul(hn::Set(df, 0.5), f), f);
-  const VF rest = hn::Mul(z, hn::Add(h, hn::Mul(z2, q)));
-  const VF a = hn::Mul(k, hn::Set(df, 0x1.62e42feep-1));
-  const VF sum = hn::Add(a, f);
-  const VF lost = hn::Sub(f, hn::Sub(sum, a));
-  const VF low = hn::Sub(hn::Add(hn::Mul(k, hn::Set(df, 0x1.a39ef35793c76p-33)), rest), h);
-  return hn::Add(sum, hn::Add(lost, low));
-}
-
 // Numbers with abs(u - 1/2) > 0.425, `lanes` of them.
 HWY_INLINE void Tail(double* u) {
   namespace c = detail::as241;
@@ -126,7 +88,7 @@ HWY_INLINE void Tail(double* u) {
     normal_quantiles_reference(u, hn::Lanes(df));
     return;
   }
-  const VF r = hn::Sqrt(hn::Neg(Log(rest)));
+  const VF r = hn::Sqrt(hn::Neg(log_of(rest)));
   VF z = Ratio(c::kC, c::kD, hn::Sub(r, hn::Set(df, 1.6)));
   const auto near = hn::Le(r, hn::Set(df, 5.0));
   if (!hn::AllTrue(df, near)) {

@@ -1,4 +1,4 @@
-// Shared by kernels: e^x, and sums in fixed lanes, so that the bits are those of every SIMD target. Included once per
+// Shared by kernels: e^x, log x, and sums in fixed lanes, so that the bits are those of every SIMD target. Included once per
 // target, by Highway's pattern. Only Mul and Add, never a fused multiply-add.
 #if defined(BALLAST_BASE_LANES_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef BALLAST_BASE_LANES_INL_H_
@@ -10,6 +10,7 @@
 #include <hwy/highway.h>
 
 #include <cstddef>
+#include <cstdint>
 
 HWY_BEFORE_NAMESPACE();
 namespace ballast::lanes {
@@ -44,6 +45,33 @@ HWY_INLINE hn::Vec<D> exp_of(D d, hn::Vec<D> x) {
   constexpr int kMantissa = kDouble ? 52 : 23, kBias = kDouble ? 1023 : 127;
   const auto exponent = hn::Add(hn::ConvertTo(integer, n), hn::Set(integer, kBias));
   return hn::Mul(p, hn::BitCast(d, hn::ShiftLeft<kMantissa>(exponent)));
+}
+
+// det_log (base/detmath.h) of normal doubles below sqrt(1/2), operation by operation.
+template <class V>
+HWY_INLINE V log_of(V x) {
+  const hn::DFromV<V> d;
+  const hn::RebindToUnsigned<decltype(d)> du;
+  const auto bits = hn::BitCast(du, x);
+  const auto exponent = hn::Or(hn::ShiftRight<52>(bits), hn::Set(du, uint64_t{0x4330000000000000}));
+  V k = hn::Sub(hn::BitCast(d, exponent), hn::Set(d, 0x1p52 + 1023.0));
+  const auto fraction = hn::And(bits, hn::Set(du, uint64_t{0x000fffffffffffff}));
+  V m = hn::BitCast(d, hn::Or(fraction, hn::Set(du, uint64_t{0x3ff0000000000000})));
+  const auto large = hn::Ge(m, hn::Set(d, 0x1.6a09e667f3bcdp+0));
+  m = hn::IfThenElse(large, hn::Mul(m, hn::Set(d, 0.5)), m);
+  k = hn::IfThenElse(large, hn::Add(k, hn::Set(d, 1.0)), k);
+  const V f = hn::Sub(m, hn::Set(d, 1.0));
+  const V z = hn::Div(f, hn::Add(hn::Set(d, 2.0), f));
+  const V z2 = hn::Mul(z, z);
+  V q = hn::Set(d, 2.0 / 25.0);
+  for (int odd = 23; odd >= 3; odd -= 2) q = hn::Add(hn::Mul(q, z2), hn::Set(d, 2.0 / odd));
+  const V h = hn::Mul(hn::Mul(hn::Set(d, 0.5), f), f);
+  const V rest = hn::Mul(z, hn::Add(h, hn::Mul(z2, q)));
+  const V a = hn::Mul(k, hn::Set(d, 0x1.62e42feep-1));
+  const V sum = hn::Add(a, f);
+  const V lost = hn::Sub(f, hn::Sub(sum, a));
+  const V low = hn::Sub(hn::Add(hn::Mul(k, hn::Set(d, 0x1.a39ef35793c76p-33)), rest), h);
+  return hn::Add(sum, hn::Add(lost, low));
 }
 
 // K sums over elements: 32 lanes, element i of a run in lane i % 32, the last size % 16 of a run in lanes of their own;

@@ -7,16 +7,13 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <array>
 #include <cerrno>
-#include <chrono>
 #include <csignal>
-#include <cstdlib>
 #include <cstring>
+#include <utility>
 
 #include <ballast/base/check.h>
-#include <ballast/io/file.h>
 
 namespace ballast::cli {
 namespace {
@@ -26,19 +23,11 @@ std::vector<std::string> environment_of(const ChildOptions& options) {
   for (char** e = environ; *e != nullptr; ++e) {
     const std::string_view text = *e;
     const std::string_view name = text.substr(0, text.find('='));
-    if (name != "OMP_NUM_THREADS" && std::ranges::count(options.without, name) == 0) {
-      out.emplace_back(text);
-    }
+    if (options.threads > 0 && name == "OMP_NUM_THREADS") continue;
+    if (!options.passes || options.passes(name)) out.emplace_back(text);
   }
-  out.push_back("OMP_NUM_THREADS=" + std::to_string(options.threads));
+  if (options.threads > 0) out.push_back("OMP_NUM_THREADS=" + std::to_string(options.threads));
   return out;
-}
-
-/// By its path, so that lists of processes name it; by the kernel's link if it was replaced meanwhile.
-std::string this_program() {
-  std::error_code error;
-  const std::filesystem::path path = std::filesystem::read_symlink("/proc/self/exe", error);
-  return !error && std::filesystem::exists(path, error) ? path.string() : "/proc/self/exe";
 }
 
 std::vector<char*> pointers(std::vector<std::string>& words) {
@@ -61,70 +50,117 @@ std::vector<int> allowed_cores() {
   return out;
 }
 
-ChildEnd run_child(const ChildOptions& options, const std::function<int()>& stop) {
-  const auto start = std::chrono::steady_clock::now();
-  AppendFile log(options.log);
+std::string ChildEnd::text() const {
+  return signal != 0 ? "signal " + std::to_string(signal) : "exit code " + std::to_string(code);
+}
+
+ChildProcess::ChildProcess(ChildOptions options)
+    : options_(std::move(options)), start_(std::chrono::steady_clock::now()) {
+  if (!options_.log.empty()) log_.emplace(options_.log);
   std::array<int, 2> ends{};
-  check<std::runtime_error>(pipe2(ends.data(), O_CLOEXEC) == 0, "ensemble",
-                            "no pipe can be made: ", std::strerror(errno));
-  // All memory that the child needs is made before the fork: other threads may hold the
-  // allocator's lock.
-  std::vector<std::string> words = options.words, environment = environment_of(options);
-  words.insert(words.begin(), this_program());
+  check<std::runtime_error>(pipe2(ends.data(), O_CLOEXEC) == 0, "child_process", "a pipe can not be made: ",
+                            std::strerror(errno));
+  out_ = ends[0];
+  fcntl(out_, F_SETFL, O_NONBLOCK);
+  // All memory that the child needs is made before the fork: other threads may hold the allocator's lock.
+  std::vector<std::string> words = options_.words, environment = environment_of(options_);
+  words.insert(words.begin(), "/proc/self/exe");
   const std::vector<char*> argv = pointers(words), envp = pointers(environment);
   cpu_set_t set;
   CPU_ZERO(&set);
-  for (const int c : options.cores) CPU_SET(c, &set);
+  for (const int c : options_.cores) CPU_SET(c, &set);
+  const bool pinned = !options_.cores.empty();
 
   const pid_t parent = getpid();
-  const pid_t pid = fork();
-  check<std::runtime_error>(pid >= 0, "ensemble", "no process can be made: ", std::strerror(errno));
-  if (pid == 0) {
+  pid_ = fork();
+  if (pid_ == 0) {
     setpgid(0, 0);
     prctl(PR_SET_PDEATHSIG, SIGTERM);
     if (getppid() != parent) _Exit(1);
-    if (!options.cores.empty()) sched_setaffinity(0, sizeof set, &set);
+    if (pinned) sched_setaffinity(0, sizeof set, &set);
+    const int nothing = open("/dev/null", O_RDONLY);
+    if (nothing >= 0) dup2(nothing, STDIN_FILENO);
     dup2(ends[1], STDOUT_FILENO);
     dup2(ends[1], STDERR_FILENO);
     execve(argv[0], argv.data(), envp.data());
     _Exit(127);
   }
+  const int error = errno;
   close(ends[1]);
-  ChildEnd end;
-  std::string line;
-  bool asked = false;
-  std::array<char, 4096> buffer{};
+  if (pid_ > 0) {
+    setpgid(pid_, pid_);  // here too: whichever comes first
+    return;
+  }
+  close(out_);
+  fail<std::runtime_error>("child_process", "a process can not be made: ", std::strerror(error));
+}
+
+ChildProcess::~ChildProcess() {
+  kill();
+  close(out_);
+}
+
+void ChildProcess::read_output() {
+  std::array<char, 4096> buffer;
   while (true) {
-    if (!asked && stop() != 0) {
-      kill(-pid, SIGTERM);
-      asked = true;
-    }
-    pollfd wait{.fd = ends[0], .events = POLLIN, .revents = 0};
-    if (poll(&wait, 1, 200) <= 0) continue;
-    const ssize_t got = read(ends[0], buffer.data(), buffer.size());
+    const ssize_t got = read(out_, buffer.data(), buffer.size());
     if (got < 0 && errno == EINTR) continue;
     if (got <= 0) break;
     const std::string_view text(buffer.data(), static_cast<size_t>(got));
-    log.append(text);
-    log.flush();
+    if (log_) {
+      log_->append(text);
+      log_->flush();
+    } else {
+      output_ += text;
+    }
     for (const char c : text) {
       if (c != '\n') {
-        line += c;
-      } else if (!line.empty()) {
-        end.last_line = std::move(line);
-        line.clear();
+        line_ += c;
+      } else if (!line_.empty()) {
+        end_.last_line = std::exchange(line_, {});
       }
     }
   }
-  close(ends[0]);
+}
+
+// Whether it has ended; `how` is of waitpid: WNOHANG, or 0 to await it.
+bool ChildProcess::ended(int how) {
+  if (status_) return true;
   int status = 0;
-  while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {
+  pid_t got = 0;
+  while ((got = waitpid(pid_, &status, how)) < 0 && errno == EINTR) {
   }
-  log.close();
-  end.code = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-  end.signal = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
-  end.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  return end;
+  if (got != pid_) return false;
+  status_ = status;
+  end_.code = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+  end_.signal = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
+  end_.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
+  return true;
+}
+
+std::optional<ChildEnd> ChildProcess::wait(const std::function<bool()>& interrupt) {
+  while (!ended(WNOHANG)) {
+    if (interrupt()) return std::nullopt;
+    pollfd output{.fd = out_, .events = POLLIN, .revents = 0};
+    if (::poll(&output, 1, static_cast<int>(options_.tick.count())) <= 0) continue;
+    read_output();
+    // Its end of the pipe is closed: it is about to end, and poll() would not wait any more.
+    if ((output.revents & POLLHUP) != 0 && (output.revents & POLLIN) == 0) ended(0);
+  }
+  read_output();
+  if (!line_.empty()) end_.last_line = std::exchange(line_, {});
+  return end_;
+}
+
+void ChildProcess::stop() {
+  if (!status_) ::kill(-pid_, SIGTERM);
+}
+
+bool ChildProcess::kill() {
+  if (ended(WNOHANG)) return false;
+  ::kill(-pid_, SIGKILL);
+  ended(0);
+  return end_.signal != 0;
 }
 
 }  // namespace ballast::cli

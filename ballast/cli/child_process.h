@@ -1,24 +1,32 @@
 #pragma once
 
+#include <sys/types.h>
+
+#include <chrono>
 #include <filesystem>
 #include <functional>
+#include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
+
+#include <ballast/io/file.h>
 
 namespace ballast::cli {
 
-/// A child that runs this program with other words. Its output goes to the end of `log`; it has
-/// its own process group, and is
-/// asked to stop (SIGTERM) when this process ends, however that ends.
 struct ChildOptions {
+  /// Arguments, without the program.
   std::vector<std::string> words;
-  std::filesystem::path log;
-  /// Threads of its computing (OMP_NUM_THREADS).
-  int threads = 1;
+  /// Output is added to this file; empty: it is kept in memory.
+  std::filesystem::path log = {};
+  /// OMP_NUM_THREADS; 0: as it is.
+  int threads = 0;
   /// The cores that it may use; none: all.
   std::vector<int> cores = {};
-  /// Variables of the environment that it does not get.
-  std::vector<std::string> without = {};
+  /// Whether a variable of the environment is handed on; none: all are.
+  std::function<bool(std::string_view name)> passes = {};
+  /// How often wait() looks up, at least.
+  std::chrono::milliseconds tick{200};
 };
 
 /// How a child ended.
@@ -27,12 +35,43 @@ struct ChildEnd {
   int signal = 0;  ///< the signal that ended it, or 0
   double seconds = 0;
   std::string last_line;  ///< of its output
+
+  /// "exit code 3" or "signal 9".
+  std::string text() const;
 };
 
-/// Runs it to its end. Where stop() is not 0, the child is asked to stop, once, and its end
-/// awaited.
-/// Errors   std::runtime_error if no process can be made; StorageError for the log.
-ChildEnd run_child(const ChildOptions& options, const std::function<int()>& stop);
+/// This program once more, as a process of its own: nothing on its stdin, its own process group. It is asked to stop
+/// (SIGTERM) when the thread that made it ends, however that ends, and killed with this object.
+class ChildProcess {
+ public:
+  /// Errors   std::runtime_error if no process can be made; StorageError for the log.
+  explicit ChildProcess(ChildOptions options);
+  ~ChildProcess();
+  ChildProcess(const ChildProcess&) = delete;
+  ChildProcess& operator=(const ChildProcess&) = delete;
+
+  /// Waits until it has ended, or until interrupt(), asked at each tick, says so: then nothing.
+  std::optional<ChildEnd> wait(const std::function<bool()>& interrupt);
+  /// Asks it and its children to stop (SIGTERM).
+  void stop();
+  /// kill -9, and waits for the end. False if it had ended by itself.
+  bool kill();
+  /// What it said so far on stdout and stderr, if there is no log.
+  const std::string& output() const { return output_; }
+
+ private:
+  void read_output();
+  bool ended(int how);
+
+  ChildOptions options_;
+  std::chrono::steady_clock::time_point start_;
+  std::optional<AppendFile> log_;
+  pid_t pid_ = -1;
+  int out_ = -1;
+  std::optional<int> status_;
+  std::string output_, line_;
+  ChildEnd end_;
+};
 
 /// The cores that this process may use, by number.
 std::vector<int> allowed_cores();

@@ -48,9 +48,8 @@ std::vector<size_t> counted(size_t n) {
   return out;
 }
 
-/// Numbers of a table's rows: their ids where they are numbers, else positions. Different splits
-/// of one data set have
-/// different ids.
+/// Numbers of a table's rows: their ids where they are numbers, else positions. Different splits of
+/// one data set have different ids.
 std::vector<uint64_t> numbers(const MemberTable& t, uint64_t offset) {
   std::vector<uint64_t> out(static_cast<size_t>(t.n));
   for (size_t i = 0; i < out.size(); ++i) {

@@ -44,8 +44,7 @@ struct TrainingPlan {
 };
 
 /// plan.json of an ensemble's folder: its members, in the order they came. Written before anything
-/// is trained, then only
-/// appended to.
+/// is trained, then only appended to.
 struct EnsemblePlan {
   std::optional<TrainingPlan> training;  ///< none: all members are adopted
   std::vector<PlannedMember> members;
@@ -81,10 +80,9 @@ std::pair<std::string, std::vector<std::string>> parse_vary(const std::string& t
                                                             const OptionTable& table);
 
 /// Appends `count` members to a plan that has a TrainingPlan. The seed of member m is the 64 bits
-/// of
-/// Key(seed).fold_in("member").fold_in(m). Of what varies it has: zip, level m mod L of each key;
-/// grid, the m-th of all
-/// combinations, the last key fastest; random, levels drawn by Key(its seed).fold_in("vary").
+/// of Key(seed).fold_in("member").fold_in(m). Of what varies it has: zip, level m mod L of each
+/// key; grid, the m-th of all combinations, the last key fastest; random, levels drawn by Key(its
+/// seed).fold_in("vary").
 void plan_members(EnsemblePlan& plan, int64_t count, const OptionTable& table);
 
 }  // namespace ballast::cli

@@ -5,12 +5,15 @@
 
 #include <ballast/augment/catalog.h>
 #include <ballast/base/check.h>
+#include <ballast/base/nearest_name.h>
+#include <ballast/base/options.h>
 #include <ballast/drop/catalog.h>
 #include <ballast/init/catalog.h>
 #include <ballast/models/catalog.h>
 #include <ballast/norm/catalog.h>
 #include <ballast/report/run_record.h>
 #include <ballast/report/table.h>
+#include <ballast/train/run_options.h>
 
 #include "command.h"
 
@@ -168,6 +171,7 @@ class ListCommand : public Command {
       session.document(ordered_json::array());
       return kDone;
     }
+    check_filter();
     std::vector<ListedRun> rows;
     for (const fs::path& folder : folders) {
       ListedRun row = listed(folder);
@@ -204,6 +208,21 @@ class ListCommand : public Command {
       return (folder + " " + model + " " + ended).find(wanted) != std::string::npos;
     }
   };
+
+  void check_filter() const {
+    RunOptions options;
+    const OptionTable table = option_table(options);
+    std::vector<std::string> keys;
+    for (const OptionRow& row : table.rows()) {
+      keys.push_back(row.key);
+    }
+    for (const std::string& wanted : flags_.filter) {
+      const std::string key = wanted.substr(0, wanted.find('='));
+      if (key != wanted && table.find(key) == nullptr) {
+        usage_error("--filter: unknown key \"" + key + '"' + did_you_mean(key, keys));
+      }
+    }
+  }
 
   static ListedRun listed(const std::filesystem::path& folder) {
     const auto record = read_run_record(folder);

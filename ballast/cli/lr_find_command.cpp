@@ -34,7 +34,7 @@ class LrFindCommand : public Command {
                  "--steps steps at rates from --from to --to, evenly spaced on a logarithmic scale, and stops early where the loss (a moving "
                  "average) is four times its lowest.\n"
                  "\n"
-                 "Two suggestions: steepest, where the averaged loss falls fastest, and min/10, a tenth of the rate at its lowest. Both "
+                 "Two suggestions: steepest, where the loss falls fastest per decade, and min/10, a tenth of the rate at its lowest. Both "
                  "are peaks for a schedule such as cosine or one_cycle. No run is made or touched.",
         .examples =
             {

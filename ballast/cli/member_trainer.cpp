@@ -4,6 +4,8 @@
 #include <chrono>
 #include <exception>
 #include <mutex>
+#include <optional>
+#include <string_view>
 #include <thread>
 
 #include <ballast/base/check.h>
@@ -143,11 +145,13 @@ class MemberTrainer {
 
   ChildOptions child(const Net& net, const std::vector<int>& cores) const {
     const PlannedMember& m = *net.member;
-    ChildOptions out{.words = {"train", "--config", (folder_ / "common.toml").string()},
-                     .log = fs::path(net.run).concat(".log"),
-                     .threads = static_cast<int>(training_.threads),
-                     .cores = cores,
-                     .without = options_.without};
+    ChildOptions out{
+        .words = {"train", "--config", (folder_ / "common.toml").string()},
+        .log = fs::path(net.run).concat(".log"),
+        .threads = static_cast<int>(training_.threads),
+        .cores = cores,
+        .passes = [this](std::string_view name) { return std::ranges::count(options_.without, name) == 0; },
+    };
     const auto set = [&](const std::string& key, const std::string& value) {
       out.words.push_back("--" + key + "=" + value);
     };
@@ -163,6 +167,17 @@ class MemberTrainer {
     return out;
   }
 
+  /// Where this command is to stop, the child is asked to, and its end awaited.
+  ChildEnd run_child(const ChildOptions& options) const {
+    ChildProcess child(options);
+    std::optional<ChildEnd> end = child.wait([this] { return session_.stop_signal() != 0; });
+    if (!end) {
+      child.stop();
+      end = child.wait([] { return false; });
+    }
+    return *end;
+  }
+
   void train(Net net, const std::vector<int>& cores) {
     const ChildOptions options = child(net, cores);
     make_folders(options.log.parent_path());
@@ -170,11 +185,11 @@ class MemberTrainer {
       const std::lock_guard lock(mutex_);
       event("started", net, nullptr);
     }
-    ChildEnd end = run_child(options, [this] { return session_.stop_signal(); });
+    ChildEnd end = run_child(options);
     // The child of a command that was killed may be saving still.
     for (int i = 0; end.code == kInUse && i < 60 && session_.stop_signal() == 0; ++i) {
       std::this_thread::sleep_for(std::chrono::milliseconds(500));
-      end = run_child(options, [this] { return session_.stop_signal(); });
+      end = run_child(options);
     }
     const std::lock_guard lock(mutex_);
     if (end.code == kDone) {

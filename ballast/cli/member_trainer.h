@@ -18,15 +18,12 @@ struct MemberTrainerOptions {
 };
 
 /// Trains what the plan lacks, each net a process of its own: a run in the member's folder that
-/// goes on where it stood. A net
-/// that dies is repeated alone, when the others are done, `retries` times; one that diverges would
-/// do so again, and is lost.
-/// Writes common.toml, members/*.log, and started, done, failed, diverged and interrupted into
-/// events.jsonl.
+/// goes on where it stood. A net that dies is repeated alone, when the others are done, `retries`
+/// times; one that diverges would do so again, and is lost. Writes common.toml, members/*.log, and
+/// started, done, failed, diverged and interrupted into events.jsonl.
 ///
 /// Returns an exit code: kDone; that of the signal; kNonFinite if fewer than min_members are left.
-/// Members that are lost are
-/// named, and marked as such in the plan.
+/// Members that are lost are named, and marked as such in the plan.
 int train_members(const Session& session, const std::filesystem::path& folder, EnsemblePlan& plan,
                   const MemberTrainerOptions& options);
 

@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <thread>
+#include <utility>
 
 #include <ballast/base/check.h>
 #include <ballast/base/key.h>
@@ -13,7 +14,7 @@
 #include <ballast/io/jsonl.h>
 #include <ballast/report/table.h>
 
-#include "child_run.h"
+#include "child_process.h"
 #include "command.h"
 #include "find_run.h"
 #include "run_config.h"
@@ -242,7 +243,7 @@ class VerifyCommand : public Command {
       const std::string& what = arguments.operands[0];
       std::error_code error;
       const bool file = stdfs::is_regular_file(what, error);
-            config_.config.insert(config_.config.begin(), file ? what : (find_run(what) / "config.toml").string());
+      config_.config.insert(config_.config.begin(), file ? what : (find_run(what) / "config.toml").string());
     }
     load_run_options(options_, table_, config_, arguments);
     check(options_.math.level != "fast", "verify", "math.level must promise bits: repeatable or portable, got fast");
@@ -276,7 +277,7 @@ class VerifyCommand : public Command {
 
   int64_t steps_of_dry_run() {
     write_file_atomic(work_->path() / "config.toml", config_text(options_));
-    ChildRun child({"train", "--config", (work_->path() / "config.toml").string(), "--dry-run", "--json", "--quiet"});
+    ChildProcess child(train({"train", "--config", (work_->path() / "config.toml").string(), "--dry-run", "--json", "--quiet"}));
     finish(child);
     const std::string& text = child.output();
     const size_t brace = text.find("\n{") == std::string::npos ? text.find('{') : text.find("\n{") + 1;
@@ -294,32 +295,31 @@ class VerifyCommand : public Command {
 
   bool stopped() const { return session_->stop_signal() != 0; }
 
+  /// The arguments say all: variables BALLAST_* are not handed on.
+  static ChildOptions train(std::vector<std::string> words) {
+    return {.words = std::move(words),
+            .passes = [](std::string_view name) { return !name.starts_with("BALLAST_") || name.starts_with("BALLAST_FORCE_"); },
+            .tick = std::chrono::milliseconds(1)};
+  }
+
   /// Waits for the end of a run that must go well.
-  void finish(ChildRun& child) {
-    const std::optional<int> code = child.wait([this] { return stopped(); });
-    if (!code) {
+  void finish(ChildProcess& child) {
+    const std::optional<ChildEnd> end = child.wait([this] { return stopped(); });
+    if (!end) {
       throw Interrupted{};
     }
-    if (*code != 0) {
-      std::string last;
-      for (size_t begin = 0; begin < child.output().size();) {
-        const size_t end = std::min(child.output().find('\n', begin), child.output().size());
-        if (child.output().compare(begin, 9, "ballast: ") == 0) {
-          last = child.output().substr(begin + 9, end - begin - 9);
-        }
-        begin = end + 1;
-      }
-      throw std::runtime_error("[verify] the short run must end well, it ended with code " + std::to_string(*code) + ": " + last);
-    }
+    const std::string& line = end->last_line;
+    check<std::runtime_error>(end->code == 0, "verify", "the short run must end well, got ", end->text(), ": ",
+                              line.starts_with("ballast: ") ? line.substr(9) : line);
   }
 
   void whole_run(const std::string& name, const std::vector<std::string>& more) {
-    ChildRun child(words(name, more));
+    ChildProcess child(train(words(name, more)));
     finish(child);
   }
 
   /// Waits for the moment, then a little into what happens there, and kills. False: the run ended before.
-  bool kill_at(ChildRun& child, const Moment& m, double share, double seconds) {
+  bool kill_at(ChildProcess& child, const Moment& m, double share, double seconds) {
     const Watched watched(work_->path() / "killed");
     const double begin = now();
     double look = begin;
@@ -351,7 +351,7 @@ class VerifyCommand : public Command {
     for (const Moment& m : moments(flags_.kills, steps, key)) {
       const uint32_t draw = i++;
       session_->note("verify: kill " + std::to_string(draw + 1) + " of " + std::to_string(flags_.kills) + ", in the phase " + m.phase);
-      ChildRun child(words("killed", {}));
+      ChildProcess child(train(words("killed", {})));
       const bool killed = kill_at(child, m, slot_uniform(key, draw, 1), seconds);
       if (stopped()) {
         throw Interrupted{};

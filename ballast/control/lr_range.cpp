@@ -57,7 +57,7 @@ std::optional<double> LrRange::steepest() const {
   std::optional<double> lr;
   double best = 0;
   // Single losses are noisy, and so is their average at its start: a line through many of them is not.
-  const auto reach = static_cast<size_t>(std::max<int64_t>(5, options_.steps / 20));
+  const auto reach = static_cast<size_t>(std::max<int64_t>(5, options_.steps / 8));
   for (size_t i = reach; end && i <= *end && i + reach < points_.size(); ++i) {
     double slope = 0;
     for (size_t j = 1; j <= reach; ++j) {

@@ -35,7 +35,7 @@ struct LrRangePoint {
 ///   last step       no
 ///   otherwise       yes
 ///
-/// Source   Smith 2017, arXiv:1506.01186; the averaging and the end are those of fastai's lr_find.           
+/// Source   Smith 2017, arXiv:1506.01186; the averaging and the end are those of fastai's lr_find.
 /// Errors   std::invalid_argument for options out of range.
 class LrRange {
  public:
@@ -49,7 +49,7 @@ class LrRange {
   const std::vector<LrRangePoint>& points() const { return points_; }
   /// True if the loss rose too far, or was not finite.
   bool diverged() const { return diverged_; }
-  /// The rate at which the loss falls fastest per decade: the slope of a line through the losses of steps/20 points to each side,
+  /// The rate at which the loss falls fastest per decade: the slope of a line through the losses of steps/8 points to each side,
   /// up to the lowest averaged loss. Nothing if it falls nowhere there.
   std::optional<double> steepest() const;
   /// A tenth of the rate at the lowest averaged loss, over points from 10 on. Nothing with fewer than 12 points.

@@ -11,6 +11,8 @@
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 
+#include <ballast/base/philox_inl.h>
+
 HWY_BEFORE_NAMESPACE();
 namespace ballast {
 namespace HWY_NAMESPACE {
@@ -32,31 +34,11 @@ void DrawGroups(uint64_t key, uint64_t group, size_t groups, uint32_t threshold,
   }
 }
 #else
-// Words of a Philox block stand in 64-bit lanes, of which the low halves count: a multiplication gives both halves of
-// the product where the next round wants them. Even and odd blocks are in two vectors, merged at the end.
+// A lane of 64 bits is a Philox block. Even and odd blocks are in two vectors, merged at the end.
 using D64 = hn::CappedTag<uint64_t, 8>;
 using D32 = hn::Repartition<uint32_t, D64>;
 
-template <class V>
-HWY_INLINE V mul32(V a, V m) {
-  const D32 d32;
-  return hn::MulEven(hn::BitCast(d32, a), hn::BitCast(d32, m));
-}
-
-template <class V>
-HWY_INLINE void philox_rounds(V& c0, V& c1, V& c2, V& c3, uint32_t k0, uint32_t k1) {
-  const D64 d;
-  const V m0 = hn::Set(d, uint64_t{0xD2511F53}), m1 = hn::Set(d, uint64_t{0xCD9E8D57});
-  for (int round = 0; round < 10; ++round) {
-    const V p0 = mul32(c0, m0), p1 = mul32(c2, m1);
-    c0 = hn::Xor3(hn::ShiftRight<32>(p1), c1, hn::Set(d, uint64_t{k0}));
-    c1 = p1;
-    c2 = hn::Xor3(hn::ShiftRight<32>(p0), c3, hn::Set(d, uint64_t{k1}));
-    c3 = p0;
-    k0 += 0x9E3779B9;
-    k1 += 0xBB67AE85;
-  }
-}
+using lanes::HWY_NAMESPACE::philox_rounds;
 
 // 16 bits a slot: lane l of a slot is block 16 group + l.
 HWY_INLINE void store_slot(hn::Mask<D32> drop, size_t part, uint16_t* slot) {
@@ -80,7 +62,6 @@ HWY_INLINE void for_groups(uint64_t key, uint64_t group, size_t groups, uint32_t
   const D64 d;
   const D32 d32;
   const size_t n64 = hn::Lanes(d), parts = 16 / (2 * n64);
-  const auto k0 = static_cast<uint32_t>(key), k1 = static_cast<uint32_t>(key >> 32);
   const auto low = hn::Set(d, uint64_t{0xffffffff});
   const auto limit = hn::Set(d32, kWide ? threshold : threshold << 16);
   const auto twice = hn::ShiftLeft<1>(hn::Iota(d, 0));
@@ -93,8 +74,8 @@ HWY_INLINE void for_groups(uint64_t key, uint64_t group, size_t groups, uint32_t
       auto a0 = hn::Add(twice, hn::Set(d, base)), b0 = hn::Add(twice, hn::Set(d, base + 1));
       auto a1 = high, b1 = high;
       auto a2 = hn::Zero(d), b2 = a2, a3 = a2, b3 = a2;
-      philox_rounds(a0, a1, a2, a3, k0, k1);
-      philox_rounds(b0, b1, b2, b3, k0, k1);
+      philox_rounds(a0, a1, a2, a3, key);
+      philox_rounds(b0, b1, b2, b3, key);
       const auto slots = [&](size_t w, auto even, auto odd) HWY_ATTR {
         const auto bits = hn::BitCast(d32, hn::Or(hn::And(even, low), hn::ShiftLeft<32>(odd)));
         if constexpr (kWide) {

@@ -23,8 +23,7 @@ inline int threads() {
 }
 
 /// Logits of members that are right more often than not and differ: noise in (-2, 2) from a small
-/// generator, 3 for the class of
-/// the row (row % k) in about four fifths of the rows.
+/// generator, 3 for the class of the row (row % k) in about four fifths of the rows.
 struct Scores {
   std::vector<std::vector<float>> z;
   std::vector<int32_t> label;

@@ -1,6 +1,6 @@
 // combine/<rule>: BALLAST_BENCH_MEMBERS (100) members x BALLAST_BENCH_ROWS (1,000,000) rows x 10
-// classes in memory. Counters: gb_s
-// of the rule, and read_gb_s of a plain summing read of the same bytes with as many threads.
+// classes in memory. Counters: gb_s of the rule, and read_gb_s of a plain summing read of the same
+// bytes with as many threads.
 
 #include <algorithm>
 #include <array>

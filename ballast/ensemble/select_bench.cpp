@@ -1,6 +1,5 @@
-// select/greedy: 25 rounds over 100 members x 100,000 rows x 10 classes. select/pairs: all pairs
-// of 100 members x 1,000,000 rows, from
-// right and wrong. Counter: seconds.
+// select/greedy: 25 rounds over 100 members x 100,000 rows x 10 classes. select/pairs: all pairs of
+// 100 members x 1,000,000 rows, from right and wrong. Counter: seconds.
 
 #include <benchmark/benchmark.h>
 

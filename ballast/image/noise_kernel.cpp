@@ -12,6 +12,9 @@
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 
+#include <ballast/base/lanes_inl.h>
+#include <ballast/base/philox_inl.h>
+
 // Compiled with -ffp-contract=off: every operation below is the scalar function's, in its order.
 
 HWY_BEFORE_NAMESPACE();
@@ -36,10 +39,8 @@ using VD = hn::Vec<D>;
 using VF = hn::Vec<F>;
 constexpr size_t kPart = 512;
 
-HWY_INLINE VU Product(VU a, VU b) {
-  const hn::Repartition<uint32_t, U> d32;
-  return hn::MulEven(hn::BitCast(d32, a), hn::BitCast(d32, b));
-}
+using lanes::HWY_NAMESPACE::log_of;
+using lanes::HWY_NAMESPACE::philox_rounds;
 
 /// (word + 1/2) 2^-32 of the low halves.
 HWY_INLINE VD Uniform(VU word) {
@@ -55,48 +56,12 @@ HWY_INLINE void Uniforms(uint64_t key, uint32_t slot, uint64_t block, double* ou
   const U du;
   const D dd;
   const size_t lanes = hn::Lanes(du);
-  const VU m0 = hn::Set(du, uint64_t{0xD2511F53}), m1 = hn::Set(du, uint64_t{0xCD9E8D57});
   for (size_t at = 0; at < kPart / 4; at += lanes, out += 4 * lanes) {
     const VU index = hn::Add(hn::Set(du, block + at), hn::Iota(du, 0));
     VU c0 = hn::Set(du, uint64_t{slot}), c1 = hn::Zero(du), c2 = index, c3 = hn::ShiftRight<32>(index);
-    auto k0 = static_cast<uint32_t>(key), k1 = static_cast<uint32_t>(key >> 32);
-    for (int round = 0; round < 10; ++round) {
-      const VU p0 = Product(m0, c0), p1 = Product(m1, c2);
-      c0 = hn::Xor(hn::Xor(hn::ShiftRight<32>(p1), c1), hn::Set(du, uint64_t{k0}));
-      c1 = p1;
-      c2 = hn::Xor(hn::Xor(hn::ShiftRight<32>(p0), c3), hn::Set(du, uint64_t{k1}));
-      c3 = p0;
-      k0 += 0x9E3779B9;
-      k1 += 0xBB67AE85;
-    }
+    philox_rounds(c0, c1, c2, c3, key);
     hn::StoreInterleaved4(Uniform(c0), Uniform(c1), Uniform(c2), Uniform(c3), dd, out);
   }
-}
-
-/// det_log of numbers in (0, 1/2), without their exponents' extremes.
-HWY_INLINE VD Log(VD x) {
-  const U du;
-  const D df;
-  const VU bits = hn::BitCast(du, x);
-  const VU exponent = hn::Or(hn::ShiftRight<52>(bits), hn::Set(du, uint64_t{0x4330000000000000}));
-  VD k = hn::Sub(hn::BitCast(df, exponent), hn::Set(df, 0x1p52 + 1023.0));
-  const VU fraction = hn::And(bits, hn::Set(du, uint64_t{0x000fffffffffffff}));
-  VD m = hn::BitCast(df, hn::Or(fraction, hn::Set(du, uint64_t{0x3ff0000000000000})));
-  const auto large = hn::Ge(m, hn::Set(df, 0x1.6a09e667f3bcdp+0));
-  m = hn::IfThenElse(large, hn::Mul(m, hn::Set(df, 0.5)), m);
-  k = hn::IfThenElse(large, hn::Add(k, hn::Set(df, 1.0)), k);
-  const VD f = hn::Sub(m, hn::Set(df, 1.0));
-  const VD z = hn::Div(f, hn::Add(hn::Set(df, 2.0), f));
-  const VD z2 = hn::Mul(z, z);
-  VD q = hn::Set(df, 2.0 / 25.0);
-  for (int odd = 23; odd >= 3; odd -= 2) q = hn::Add(hn::Mul(q, z2), hn::Set(df, 2.0 / odd));
-  const VD h = hn::Mul(hn::Mul(hn::Set(df, 0.5), f), f);
-  const VD rest = hn::Mul(z, hn::Add(h, hn::Mul(z2, q)));
-  const VD a = hn::Mul(k, hn::Set(df, 0x1.62e42feep-1));
-  const VD sum = hn::Add(a, f);
-  const VD lost = hn::Sub(f, hn::Sub(sum, a));
-  const VD low = hn::Sub(hn::Add(hn::Mul(k, hn::Set(df, 0x1.a39ef35793c76p-33)), rest), h);
-  return hn::Add(sum, hn::Add(lost, low));
 }
 
 template <size_t N>
@@ -117,7 +82,7 @@ HWY_INLINE VF Tail(VD u) {
   const F df;
   const auto below = hn::Lt(u, hn::Set(dd, 0.5));
   const VD rest = hn::IfThenElse(below, u, hn::Sub(hn::Set(dd, 1.0), u));
-  const VF r = hn::DemoteTo(df, hn::Sqrt(hn::Neg(Log(rest))));
+  const VF r = hn::DemoteTo(df, hn::Sqrt(hn::Neg(log_of(rest))));
   const auto near = hn::Le(r, hn::Set(df, 5.0F));
   const VF s = hn::Sub(r, hn::Set(df, 1.6F));
   VF z = hn::Div(Horner(a, s), Horner(b, s));

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include <ballast/base/check.h>
+#include <ballast/norm/channel_state.h>
 #include <ballast/norm/moment_observer.h>
 #include <ballast/norm/norm_input.h>
 #include <ballast/norm/ops.h>
@@ -156,17 +157,7 @@ BatchNormImpl::BatchNormImpl(BatchNormOptions given) : options(given) {
   reset();
 }
 
-void BatchNormImpl::reset() {
-  if (options.affine) {
-    weight = register_parameter("weight", torch::ones({options.num_features}));
-    bias = register_parameter("bias", torch::zeros({options.num_features}));
-  }
-  if (options.track_running_stats) {
-    running_mean = register_buffer("running_mean", torch::zeros({options.num_features}));
-    running_var = register_buffer("running_var", torch::ones({options.num_features}));
-    num_batches_tracked = register_buffer("num_batches_tracked", torch::zeros({}, torch::kLong));
-  }
-}
+void BatchNormImpl::reset() { detail::register_channel_state(*this, options); }
 
 torch::Tensor BatchNormImpl::forward(const torch::Tensor& x) {
   return batch_norm_tracked(x, {}, weight, bias, {running_mean, running_var, num_batches_tracked}, is_training(), options);

@@ -4,6 +4,7 @@
 
 #include <ballast/base/check.h>
 #include <ballast/norm/batch_norm.h>
+#include <ballast/norm/channel_state.h>
 #include <ballast/norm/norm_input.h>
 #include <ballast/norm/ops.h>
 
@@ -40,17 +41,7 @@ InstanceNormImpl::InstanceNormImpl(InstanceNormOptions given) : options(given) {
   reset();
 }
 
-void InstanceNormImpl::reset() {
-  if (options.affine) {
-    weight = register_parameter("weight", torch::ones({options.num_features}));
-    bias = register_parameter("bias", torch::zeros({options.num_features}));
-  }
-  if (options.track_running_stats) {
-    running_mean = register_buffer("running_mean", torch::zeros({options.num_features}));
-    running_var = register_buffer("running_var", torch::ones({options.num_features}));
-    num_batches_tracked = register_buffer("num_batches_tracked", torch::zeros({}, torch::kLong));
-  }
-}
+void InstanceNormImpl::reset() { detail::register_channel_state(*this, options); }
 
 torch::Tensor InstanceNormImpl::forward(const torch::Tensor& x) {
   if (options.track_running_stats && !is_training()) {

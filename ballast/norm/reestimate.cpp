@@ -4,6 +4,7 @@
 #include <torch/nn/modules/batchnorm.h>
 #include <torch/nn/modules/instancenorm.h>
 
+#include <algorithm>
 #include <map>
 #include <vector>
 
@@ -65,6 +66,8 @@ int64_t reestimate(torch::nn::Module& model, const std::function<torch::Tensor(c
                    const std::function<std::optional<torch::Tensor>()>& next_batch, const ReestimateOptions& options) {
   check(options.max_batches >= 1, "reestimate", "max_batches must be >= 1, got ", options.max_batches);
   detail::check_ballast_norms("reestimate", model);
+  const auto buffers = model.named_buffers().keys();
+  if (std::ranges::none_of(buffers, [](const std::string& name) { return name.ends_with("running_mean"); })) return 0;
   std::map<const void*, Seen> layers;  // by their running mean
   int64_t batches = 0;
   {

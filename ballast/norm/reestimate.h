@@ -22,7 +22,7 @@ struct ReestimateOptions {
 /// over batches of count m, mean u and biased variance v of each channel; merged in double. The model runs in evaluation
 /// mode with its batch norms (BatchNorm, and Norm of kind batch, sync or split's main norm) normalizing by the batch;
 /// nothing is learned, and modes, momentum and num_batches_tracked stay. Frozen norms are left alone. forward must run in
-/// this thread. Returns the number of batches taken.
+/// this thread. Returns the number of batches taken; a model without running statistics takes none, and returns 0.
 ///
 /// Source   Wu and Johnson 2021, arXiv:2105.07576.
 /// Not      PyTorch's update_bn, which averages the batches' variances and loses the variance of their means.

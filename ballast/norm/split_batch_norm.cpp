@@ -3,6 +3,7 @@
 #include <ostream>
 
 #include <ballast/base/check.h>
+#include <ballast/norm/channel_state.h>
 
 namespace ballast {
 
@@ -37,15 +38,7 @@ SplitBatchNormImpl::SplitBatchNormImpl(SplitBatchNormOptions given) : options(gi
 void SplitBatchNormImpl::reset() {
   const BatchNormOptions& o = options.norm;
   register_module("aux_bn", std::make_shared<detail::BatchNormList>(o, options.num_splits - 1));
-  if (o.affine) {
-    weight = register_parameter("weight", torch::ones({o.num_features}));
-    bias = register_parameter("bias", torch::zeros({o.num_features}));
-  }
-  if (o.track_running_stats) {
-    running_mean = register_buffer("running_mean", torch::zeros({o.num_features}));
-    running_var = register_buffer("running_var", torch::ones({o.num_features}));
-    num_batches_tracked = register_buffer("num_batches_tracked", torch::zeros({}, torch::kLong));
-  }
+  detail::register_channel_state(*this, o);
 }
 
 std::shared_ptr<BatchNormImpl> SplitBatchNormImpl::aux(int64_t j) const {

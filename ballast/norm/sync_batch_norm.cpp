@@ -8,6 +8,7 @@
 #include <ballast/base/check.h>
 #include <ballast/norm/activate.h>
 #include <ballast/norm/channel_ops.h>
+#include <ballast/norm/channel_state.h>
 #include <ballast/norm/norm_input.h>
 
 namespace ballast {
@@ -168,17 +169,7 @@ SyncBatchNormImpl::SyncBatchNormImpl(BatchNormOptions given, std::shared_ptr<Gat
   reset();
 }
 
-void SyncBatchNormImpl::reset() {
-  if (options.affine) {
-    weight = register_parameter("weight", torch::ones({options.num_features}));
-    bias = register_parameter("bias", torch::zeros({options.num_features}));
-  }
-  if (options.track_running_stats) {
-    running_mean = register_buffer("running_mean", torch::zeros({options.num_features}));
-    running_var = register_buffer("running_var", torch::ones({options.num_features}));
-    num_batches_tracked = register_buffer("num_batches_tracked", torch::zeros({}, torch::kLong));
-  }
-}
+void SyncBatchNormImpl::reset() { detail::register_channel_state(*this, options); }
 
 torch::Tensor SyncBatchNormImpl::forward(const torch::Tensor& x) {
   return sync_batch_norm_tracked(x, weight, bias, {running_mean, running_var, num_batches_tracked}, is_training(),

@@ -63,7 +63,11 @@ class Page {
     fact("accuracy", format_fixed(100 * last.accuracy.value, 2) + " %", "95 %: " + range(last.accuracy, 100, 2), true);
     if (count > 0) fact("over the mean member", format_fixed(100 * (last.accuracy.value - accuracy / count), 2) + " points", format_fixed(100 * accuracy / count, 2) + " % alone", false);
     fact("NLL", format_fixed(last.nll.value, 4), "95 %: " + range(last.nll, 1, 4), false);
-    if (count > 0) fact("NLL against the mean member", format_fixed(100 * (last.nll.value / (nll / count) - 1), 1) + " %", format_fixed(nll / count, 4) + " alone", false);
+    // Members have no temperature of their own: without one on either side.
+    const auto combined = std::ranges::find(page_.rows, true, &EnsemblePageRow::combined);
+    const EnsemblePageRow& raw = combined == page_.rows.end() ? last : *combined;
+    const std::string together = &raw == &last ? "" : ", " + format_fixed(raw.nll.value, 4) + " together, both without temperature";
+    if (count > 0) fact("NLL against the mean member", format_fixed(100 * (raw.nll.value / (nll / count) - 1), 1) + " %", format_fixed(nll / count, 4) + " alone" + together, false);
     fact("calibration error", format_fixed(100 * last.ece.value, 2) + " %", "95 %: " + range(last.ece, 100, 2), false);
     h_.close();
     if (!page_.notes.empty()) {
@@ -104,7 +108,7 @@ class Page {
     begin("size", "Against the number of members");
     h_.open("div", {{"class", "charts"}});
     const auto chart = [&](const std::string& id, const std::string& title, const std::string& about, PageValue EnsemblePageSize::* field, bool percent) {
-      LineChart c{.id = id, .title = title, .summary = about, .x_title = "members", .percent = percent};
+      LineChart c{.id = id, .title = title, .summary = about, .x_title = "members", .percent = percent, .whole_x = true};
       ChartSeries value{.name = "mean probability", .points = {}, .style = 0, .dots = true}, low{.name = "95 %, low", .points = {}, .style = 7}, high{.name = "95 %, high", .points = {}, .style = 7};
       for (const EnsemblePageSize& s : page_.sizes) {
         const auto x = static_cast<double>(s.size);

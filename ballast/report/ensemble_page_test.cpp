@@ -39,6 +39,16 @@ TEST(EnsemblePage, SaysWhatItIsTold) {
   EXPECT_THAT(html, Not(HasSubstr("nan")));
 }
 
+TEST(EnsemblePage, MembersAreNotComparedWithATemperatureThatTheyLack) {
+  EnsemblePage p = page();
+  p.rows.push_back(p.rows.back());
+  p.rows.back().name = "with temperature";
+  p.rows.back().nll.value = .2;
+  const std::string html = ensemble_page(p);
+  EXPECT_THAT(html, HasSubstr("-50.0 %"));
+  EXPECT_THAT(html, HasSubstr("0.6000 alone, 0.3000 together, both without temperature"));
+}
+
 TEST(EnsemblePage, PartsWithoutDataAreLeftOut) {
   EnsemblePage p{.title = "one", .lead = ""};
   p.rows.push_back({.name = "a", .accuracy = {.8, .7, .9}, .nll = {.5, .4, .6}, .ece = {.05, .04, .06}, .brier = {.3, .2, .4}, .verdict = "", .combined = true});

@@ -309,7 +309,11 @@ Html line_chart(const LineChart& chart) {
       .element("desc", c.summary, {{"id", c.id + "-d"}});
   labels.open("div", {{"class", "ticks"}, {"aria-hidden", "true"}});
   grid(svg, labels, y, true, c.log ? decade_ticks(y.lo, y.hi) : nice_ticks(y.lo, y.hi, 5), c.percent ? 100 : 1, c.log);
-  grid(svg, labels, x, false, nice_ticks(x.lo, x.hi, 8), 1);
+  std::vector<double> across = nice_ticks(x.lo, x.hi, 8);
+  if (c.whole_x) {
+    std::erase_if(across, [](double tick) { return std::abs(tick - std::round(tick)) > 1e-9; });
+  }
+  grid(svg, labels, x, false, across, 1);
   for (const ChartMark& m : c.marks) {
     double at = x.at(m.x);
     if (!(at >= -0.001 && at <= 1.001)) {

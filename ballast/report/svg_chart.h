@@ -44,6 +44,8 @@ struct LineChart {
   double x_min = kNone, x_max = kNone;
   /// The y axis is logarithmic; values <= 0 are gaps.
   bool log = false;
+  /// Ticks of the x axis at whole numbers only.
+  bool whole_x = false;
 };
 
 /// Between `lo` and `hi`, at most about `n` multiples of 1, 2 or 5 times a power of ten, lo and hi included where they

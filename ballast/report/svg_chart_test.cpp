@@ -87,6 +87,14 @@ TEST(LineChart, HasTitleSummaryDataAndPicture) {
   EXPECT_THAT(html, HasSubstr("L1000 "));
 }
 
+TEST(LineChart, WholeTicksWhereNumbersAreCounts) {
+  LineChart c{.id = "n", .title = "members", .series = {{.name = "a", .points = {{1, .5}, {2, .75}}}}};
+  EXPECT_THAT(line_chart(c).str(), HasSubstr(">1.2<"));
+  c.whole_x = true;
+  EXPECT_THAT(line_chart(c).str(), Not(HasSubstr(">1.2<")));
+  EXPECT_THAT(line_chart(c).str(), HasSubstr(">2<"));
+}
+
 TEST(LineChart, GapsWhereValuesAreNotFinite) {
   double nan = std::numeric_limits<double>::quiet_NaN();
   std::string html =

@@ -74,8 +74,8 @@ class Ensemble {
   EnsembleOutput predict(const torch::Tensor& x, const Normalize& from) const;
 
   /// The distinct inputs of the nets, and the same from one normalized batch for each. `first_row`
-  /// numbers the rows of the
-  /// batch for the masks of mc: the result does not depend on how rows are split into batches.
+  /// numbers the rows of the batch for the masks of mc: the result does not depend on how rows are
+  /// split into batches.
   std::span<const NetInput> inputs() const;
   EnsembleOutput predict_inputs(std::span<const torch::Tensor> x, int64_t first_row = 0) const;
   /// The only net's logits of a batch; for an ensemble of one net without views and passes.
@@ -94,9 +94,8 @@ class Ensemble {
 };
 
 /// Opens an ensemble's folder (ensemble.json and the runs it names), or a single run, model folder
-/// or weights file as an
-/// ensemble of one. Errors: DataError that names what is missing or does not fit;
-/// std::invalid_argument for views and passes.
+/// or weights file as an ensemble of one. Errors: DataError that names what is missing or does not
+/// fit; std::invalid_argument for views and passes.
 Ensemble load_ensemble(const std::filesystem::path& path, const EnsembleOptions& options = {});
 /// Models of equal weight by mean probability, each with its own temperature.
 Ensemble load_ensemble(const std::vector<std::filesystem::path>& models,

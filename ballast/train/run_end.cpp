@@ -84,10 +84,6 @@ bool evaluate_test(RunContext& run, int64_t step, RunResult& result, BadSamples&
   return true;
 }
 
-bool has_running_statistics(const torch::nn::Module& model) {
-  return std::ranges::any_of(model.named_buffers().keys(), [](const std::string& name) { return name.ends_with("running_mean"); });
-}
-
 // The averaged weights with batch statistics of their own become the result. False: a request to stop came.
 bool take_swa(RunContext& run, RunChecks& checks) {
   const int64_t t = run.trainer->steps();
@@ -95,16 +91,15 @@ bool take_swa(RunContext& run, RunChecks& checks) {
   copy_into(*run.model, run.swa->averages(), "swa");
   const std::unique_ptr<Loader> loader = reestimation_loader(run.setup, run.layout);
   loader->start_epoch(0);
-  bool stopped = false;
-  if (has_running_statistics(*run.model)) {
-    reestimate(*run.model, [&run](const torch::Tensor& x) { return run.model->forward(x); },
-               [&]() -> std::optional<torch::Tensor> {
-                 stopped = stopped || run.events.stop_requested();
-                 const BatchSlot* slot = stopped ? nullptr : loader->next();
-                 return slot == nullptr ? std::nullopt : std::optional(tensor_batch(*slot).x.to(run.device));
-               },
-               {.max_batches = run.setup.steps_per_epoch});
-  }
+  bool stopped = false, begun = false;
+  reestimate(*run.model, [&run](const torch::Tensor& x) { return run.model->forward(x); },
+             [&]() -> std::optional<torch::Tensor> {
+               stopped = begun && run.events.stop_requested();  // without a batch there are no statistics
+               begun = true;
+               const BatchSlot* slot = stopped ? nullptr : loader->next();
+               return slot == nullptr ? std::nullopt : std::optional(tensor_batch(*slot).x.to(run.device));
+             },
+             {.max_batches = run.setup.steps_per_epoch});
   BestCheck best{.epoch = run.epoch_of(t), .step = t, .value = 0, .metrics = {}, .weights = WeightsCopy(*run.model), .table = {}};
   if (run.setup.data.role(Role::val).size() > 0 && !stopped) {
     best.table = checks.evaluate();

@@ -1,6 +1,7 @@
 #include <ballast/train/soup.h>
 
 #include <algorithm>
+#include <limits>
 #include <numeric>
 #include <optional>
 #include <utility>
@@ -10,7 +11,7 @@
 #include <ballast/base/check.h>
 #include <ballast/data/data_set.h>
 #include <ballast/models/model.h>
-#include <ballast/norm/norm.h>
+#include <ballast/norm/reestimate.h>
 #include <ballast/train/evaluate_loader.h>
 #include <ballast/train/machine.h>
 #include <ballast/train/run.h>
@@ -84,30 +85,16 @@ class Kitchen {
   }
 
  private:
-  /// One cumulative pass over the training part: running statistics become the mean over its
-  /// batches, drops stay inactive.
+  /// Running statistics of the batch norms, anew over the training part.
   void estimate_statistics() {
-    std::vector<std::pair<NormImpl*, std::optional<double>>> norms;
-    for (const auto& module : pot_->modules()) {
-      if (auto* norm = dynamic_cast<NormImpl*>(module.get());
-          norm != nullptr && norm->running_mean.defined()) {
-        norms.emplace_back(norm, norm->options.momentum);
-      }
-    }
-    if (norms.empty()) return;
-    for (const auto& [norm, momentum] : norms) {
-      norm->options.momentum = std::nullopt;
-      norm->num_batches_tracked.zero_();
-      norm->train();
-    }
     const std::unique_ptr<Loader> train = loader(Role::train);
     train->start_epoch(0);
-    while (const BatchSlot* slot = train->next()) {
-      const torch::Tensor x = tensor_batch(*slot).x;
-      if (x.size(0) > 1) pot_->forward(x.to(device_));
-    }
-    for (const auto& [norm, momentum] : norms) norm->options.momentum = momentum;
-    pot_->eval();
+    reestimate(*pot_, [this](const torch::Tensor& x) { return pot_->forward(x); },
+               [&]() -> std::optional<torch::Tensor> {
+                 const BatchSlot* slot = train->next();
+                 return slot == nullptr ? std::nullopt : std::optional(tensor_batch(*slot).x.to(device_));
+               },
+               {.max_batches = std::numeric_limits<int64_t>::max()});
   }
   std::unique_ptr<Loader> loader(Role role) const {
     return evaluation_loader(data_.role(role), pipeline_, models_[0].info.model,

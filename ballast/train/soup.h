@@ -41,8 +41,7 @@ struct SoupResult {
 ///
 /// Data     that of the first model's run: NLL on `hold` where the run has one, else on `val`.
 /// Source   Wortsman et al. 2022, arXiv:2203.05482. Nets from different seeds do not share a
-///          basin; fine-tunings of one net and
-///          checkpoints of one run do.
+///          basin; fine-tunings of one net and checkpoints of one run do.
 /// Not      an ensemble: one net, at the cost of one.
 /// Errors   std::invalid_argument `[soup] members must have one architecture, got lenet and
 ///          mlp:1x16`, `[soup] members must

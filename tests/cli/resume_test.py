@@ -308,6 +308,7 @@ class Chosen(WithPhotos):
         best = self.run_in("list", "runs", "--sort", "val", "--json").json()
         self.assertGreaterEqual(best[0]["val_top1"], best[1]["val_top1"])
         self.assertEqual([row["folder"] for row in self.run_in("list", "runs", "--filter", "optim.lr=0.05", "--json").json()], ["runs/b"])
+        self.refused(self.run_in("list", "runs", "--filter", "optim.l=0.05"), 2, 'unknown key "optim.l"; did you mean "optim.lr"?')
         self.assertIn("no run matches", self.run_in("list", "runs", "--filter", "unfinished").out)
 
 
