@@ -4,6 +4,7 @@
 #include <ballast/report/ensemble_page.h>
 #include <ballast/report/table.h>
 
+#include "ensemble_disputes.h"
 #include "ensemble_rule.h"
 
 namespace ballast::cli {
@@ -52,7 +53,9 @@ class EnsembleReportCommand : public Command {
   CommandText text() const override {
     return {
         .name = "ensemble report",
-        .summary = "the HTML page of an ensemble: size, members, diversity, reliability",
+        .summary =
+            "the HTML page of an ensemble: size, members, diversity, reliability, disputed "
+            "pictures",
         .operands = "MEMBERS...",
         .about =
             "Writes one file that needs no network and no script. Flags as of ensemble combine; an "
@@ -133,6 +136,7 @@ class EnsembleReportCommand : public Command {
         format_fixed(100 * perfect.mean, 2) + " +- " + format_fixed(100 * perfect.sd, 2) + " %";
     page.members = input.name;
     if (count < 2) return page;
+    add_disputes(page, input, t, threads);
     for (const SizePoint& s : size_curve(views, input.test.label, key, threads))
       page.sizes.push_back({s.size, value_of(s.accuracy), value_of(s.nll)});
     const Diversity d = diversity(views, input.test.label, threads);

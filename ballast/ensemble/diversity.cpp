@@ -168,6 +168,33 @@ Diversity diversity(std::span<const Predictions> members, std::span<const int32_
   return out;
 }
 
+std::vector<double> row_information(std::span<const Predictions> members, int threads) {
+  check_members("diversity", members);
+  const int64_t n = members[0].n;
+  const auto k = static_cast<size_t>(members[0].k);
+  const auto all = static_cast<double>(members.size());
+  std::vector<double> out(static_cast<size_t>(n));
+  constexpr int64_t kChunk = 1024;
+  ThreadPool pool(threads > 0 ? threads : usable_cores());
+  pool.run((n + kChunk - 1) / kChunk, [&](int64_t chunk, int) {
+    std::vector<double> p(k), mean(k);
+    for (int64_t i = chunk * kChunk; i < std::min(n, (chunk + 1) * kChunk); ++i) {
+      std::ranges::fill(mean, 0.0);
+      double entropies = 0;
+      for (const Predictions& m : members) {
+        log_row(m, i, p);
+        for (size_t j = 0; j < k; ++j) {
+          p[j] = det_exp(p[j]);
+          mean[j] += p[j] / all;
+        }
+        entropies += entropy(p) / all;
+      }
+      out[static_cast<size_t>(i)] = std::max(0.0, entropy(mean) - entropies);
+    }
+  });
+  return out;
+}
+
 double jensen_shannon(const Predictions& a, const Predictions& b) {
   const Predictions both[] = {a, b};
   check_members("diversity", both);

@@ -37,6 +37,9 @@ struct Diversity {
 /// Source   Kuncheva and Whitaker 2003.
 Diversity diversity(std::span<const Predictions> members, std::span<const int32_t> label, int threads = 0);
 
+/// H(mean p) - mean_m H(p_m) of each row, nats: 0 where all members say the same.
+std::vector<double> row_information(std::span<const Predictions> members, int threads = 0);
+
 /// Pairs from right/wrong alone: right[m] has a byte for each row. Counts 64 rows at a time.
 std::vector<PairDiversity> pair_counts(std::span<const std::vector<uint8_t>> right, int threads = 0);
 

@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
+
 #include <ballast/ensemble/test_golden.h>
 
 namespace ballast {
@@ -73,6 +75,20 @@ TEST(Diversity, Identities) {
   EXPECT_GT(d.log_ambiguity, 0);
   const Diversity one = diversity(g.members(), g.label, 1);
   EXPECT_EQ(d.mutual_information, one.mutual_information);
+}
+
+TEST(Diversity, InformationOfRows) {
+  const Golden g;
+  const auto rows = row_information(g.members(), 2);
+  double sum = 0;
+  for (const double x : rows) sum += x / static_cast<double>(rows.size());
+  EXPECT_NEAR(sum, diversity(g.members(), g.label).mutual_information, 1e-12);
+  EXPECT_EQ(rows, row_information(g.members(), 1));
+  // Two sure members of two opinions: log 2. Of one opinion: 0.
+  const std::vector<float> a = {50, 0, 50, 0}, b = {0, 50, 50, 0};
+  const std::vector<Predictions> two = {{a.data(), 2, 2, true}, {b.data(), 2, 2, true}};
+  EXPECT_NEAR(row_information(two)[0], std::log(2.0), 1e-12);
+  EXPECT_NEAR(row_information(two)[1], 0, 1e-12);
 }
 
 TEST(Diversity, IdenticalMembersAreFoundAndAddNothing) {

@@ -25,6 +25,7 @@ class Page {
     sizes();
     diversity();
     reliability();
+    disputes();
     return framed_page({.kind = "ballast ensemble", .tab = page_.title + " - ballast ensemble", .title = page_.title, .lead = page_.lead, .entries = entries_}, h_);
   }
 
@@ -198,6 +199,61 @@ class Page {
     };
     one("reliability-before", "Before calibration", page_.before, page_.ece_before);
     if (!page_.after.empty()) one("reliability-after", "With temperature " + format_fixed(page_.temperature, 3), page_.after, page_.ece_after);
+    h_.close();
+    end();
+  }
+
+  // Members that give one answer, in their order: "1, 2, 4" with the confidences they have in it.
+  void votes(const EnsemblePageDispute& d) {
+    std::vector<std::string> seen;
+    h_.open("ul", {{"class", "votes"}});
+    for (const EnsemblePageDispute::Vote& v : d.votes) {
+      if (std::ranges::find(seen, v.answer) != seen.end()) continue;
+      seen.push_back(v.answer);
+      std::string who;
+      double low = 1, high = 0;
+      for (size_t m = 0; m < d.votes.size(); ++m) {
+        if (d.votes[m].answer != v.answer) continue;
+        who += (who.empty() ? "" : ", ") + std::to_string(m + 1);
+        low = std::min(low, d.votes[m].confidence);
+        high = std::max(high, d.votes[m].confidence);
+      }
+      const std::string from = format_fixed(100 * low, 0), to = format_fixed(100 * high, 0);
+      h_.open("li").element("b", v.answer).text(" " + (from == to ? from : from + " to " + to) + "\u00a0%");
+      h_.element("span", (who.find(',') == std::string::npos ? "member " : "members ") + who, {{"class", "path"}});
+      h_.close();
+    }
+    h_.close();
+  }
+
+  void disputes() {
+    if (page_.disputes.empty()) return;
+    begin("disputes", "Where members disagree");
+    h_.element("p",
+               "The pictures of the test part over which members differ most, by the mutual information of answer and member. Under each "
+               "the true class and what the ensemble says, then the answers of the members and how sure they are of them. Often the "
+               "label is wrong, or the picture shows something else as well.",
+               {{"class", "summary"}});
+    if (!page_.disputes_note.empty()) h_.element("p", page_.disputes_note, {{"class", "none"}});
+    h_.open("ul", {{"class", "pictures disputes"}, {"aria-label", "Most disputed"}});
+    for (const EnsemblePageDispute& d : page_.disputes) {
+      h_.open("li");
+      const bool right = d.truth == d.answer;
+      if (!d.picture.bytes.empty()) {
+        const bool small = std::max(d.picture.width, d.picture.height) <= 64;
+        h_.single("img", {{"src", "data:" + d.picture.type + ";base64," + base64(d.picture.bytes)},
+                          {"alt", d.truth + (right ? ", recognized" : ", taken for " + d.answer)},
+                          {"width", std::to_string(d.picture.width)},
+                          {"height", std::to_string(d.picture.height)},
+                          {"class", small ? "small" : "photo"}});
+      }
+      h_.open("span").element("b", d.truth);
+      if (!right) h_.text(" \u2192 ").element("b", d.answer);
+      h_.text(" " + format_fixed(100 * d.confidence, 0) + "\u00a0%").close();
+      votes(d);
+      h_.element("span", d.picture.name + (d.picture.name.empty() ? "" : ", ") + format_fixed(d.information, 2) + " nats", {{"class", "path"}});
+      h_.close();
+    }
     h_.close();
     end();
   }

@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include <ballast/report/run_record.h>
+#include <ballast/report/page.h>
 #include <ballast/report/svg_chart.h>
 
 namespace ballast {
@@ -33,6 +33,19 @@ struct EnsemblePagePair {
   double disagreement = 0, kappa = 0, q = 0, double_fault = 0;
 };
 
+/// A row over which members disagree.
+struct EnsemblePageDispute {
+  PagePicture picture;            ///< without bytes: only its name is shown
+  std::string truth, answer;      ///< of the ensemble
+  double confidence = kNone;      ///< in `answer`
+  struct Vote {
+    std::string answer;
+    double confidence = kNone;
+  };
+  std::vector<Vote> votes = {};   ///< one per member, in their order
+  double information = 0;         ///< H(mean p) - mean H(p_m), nats
+};
+
 /// What the page of an ensemble shows; all figures are of one role.
 struct EnsemblePage {
   std::string title, lead;
@@ -43,6 +56,8 @@ struct EnsemblePage {
   std::vector<EnsemblePagePair> pairs = {};
   std::vector<std::pair<std::string, std::string>> group = {};  ///< measure, value
   std::vector<ReliabilityBin> before = {}, after = {};               ///< of the combination, without and with its temperature
+  std::vector<EnsemblePageDispute> disputes = {};               ///< the most disputed first
+  std::string disputes_note = {};                               ///< why there are no pictures of them
   double temperature = 1, ece_before = kNone, ece_after = kNone;
   std::string perfect = {};                 ///< "0.6 +- 0.1 %": the ECE of perfect probabilities
 };

@@ -49,12 +49,36 @@ TEST(EnsemblePage, MembersAreNotComparedWithATemperatureThatTheyLack) {
   EXPECT_THAT(html, HasSubstr("0.6000 alone, 0.3000 together, both without temperature"));
 }
 
+TEST(EnsemblePage, DisputesShowThePictureAndWhoSaysWhat) {
+  EnsemblePage p = page();
+  p.disputes.push_back({.picture = {.bytes = "png!", .type = "image/png", .width = 28, .height = 28, .name = "owl/7.png", .note = ""},
+                        .truth = "owl",
+                        .answer = "<cat>",
+                        .confidence = .5,
+                        .votes = {{"<cat>", .9}, {"owl", .8}, {"<cat>", .62}},
+                        .information = .51});
+  const std::string html = ensemble_page(p);
+  EXPECT_THAT(html, HasSubstr("src=\"data:image/png;base64,cG5nIQ==\""));
+  EXPECT_THAT(html, HasSubstr("alt=\"owl, taken for &lt;cat&gt;\""));
+  EXPECT_THAT(html, HasSubstr("<b>&lt;cat&gt;</b> 62 to 90\u00a0%"));
+  EXPECT_THAT(html, HasSubstr("members 1, 3"));
+  EXPECT_THAT(html, HasSubstr("member 2"));
+  EXPECT_THAT(html, HasSubstr("owl/7.png, 0.51 nats"));
+  p.disputes[0].picture.bytes.clear();
+  p.disputes_note = "The data is gone.";
+  const std::string without = ensemble_page(p);
+  EXPECT_THAT(without, Not(HasSubstr("<img")));
+  EXPECT_THAT(without, HasSubstr("The data is gone."));
+  EXPECT_THAT(without, HasSubstr("members 1, 3"));
+}
+
 TEST(EnsemblePage, PartsWithoutDataAreLeftOut) {
   EnsemblePage p{.title = "one", .lead = ""};
   p.rows.push_back({.name = "a", .accuracy = {.8, .7, .9}, .nll = {.5, .4, .6}, .ece = {.05, .04, .06}, .brier = {.3, .2, .4}, .verdict = "", .combined = true});
   const std::string html = ensemble_page(p);
   EXPECT_THAT(html, Not(HasSubstr("How members differ")));
   EXPECT_THAT(html, Not(HasSubstr("Against the number")));
+  EXPECT_THAT(html, Not(HasSubstr("Where members disagree")));
   EXPECT_THROW(ensemble_page({}), std::invalid_argument);
 }
 

@@ -1,8 +1,6 @@
 #include "run_report.h"
 
 #include <algorithm>
-#include <charconv>
-#include <cmath>
 #include <optional>
 
 #include <ballast/augment/pipeline.h>
@@ -10,10 +8,8 @@
 #include <ballast/base/key.h>
 #include <ballast/data/data_set.h>
 #include <ballast/data/source.h>
-#include <ballast/image/decode.h>
-#include <ballast/image/encode.h>
-#include <ballast/image/resize.h>
 #include <ballast/io/file.h>
+#include <ballast/train/page_picture.h>
 #include <ballast/train/run_options.h>
 
 namespace ballast {
@@ -22,8 +18,6 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr size_t kPictures = 24;  // of each kind
-constexpr int32_t kPhotoSide = 128;
-constexpr int32_t kSmallSide = 64;  // up to here pictures are shown as they are, without loss
 
 // What the page needs of config.toml, read by the same table that wrote it.
 RunOptions read_options(const fs::path& run) {
@@ -31,28 +25,6 @@ RunOptions read_options(const fs::path& run) {
   OptionTable table = option_table(options);
   apply_toml(table, read_text_file(run / "config.toml"), "config.toml");
   return options;
-}
-
-PagePicture encode(ImageView view, std::string name) {
-  PagePicture picture;
-  picture.name = std::move(name);
-  Image resized;
-  int32_t side = std::max(view.h, view.w);
-  if (side > kPhotoSide) {
-    auto fit = [&](int32_t v) {
-      return std::max(
-          1, static_cast<int32_t>(std::lround(static_cast<double>(v) * kPhotoSide / side)));
-    };
-    resized = resize(view, fit(view.h), fit(view.w));
-    view = resized;
-  }
-  bool small = side <= kSmallSide;
-  std::vector<std::byte> bytes = small || view.c == 4 ? encode_png(view) : encode_jpeg(view, 82);
-  picture.type = small || view.c == 4 ? "image/png" : "image/jpeg";
-  picture.bytes.assign(reinterpret_cast<const char*>(bytes.data()), bytes.size());
-  picture.width = view.w;
-  picture.height = view.h;
-  return picture;
 }
 
 class Gatherer {
@@ -101,7 +73,8 @@ class Gatherer {
                                      : a.index < b.index;
                         });
       for (size_t i = 0; i < n && into.size() < kPictures; ++i) {
-        if (std::optional<PagePicture> picture = stored(rows[i].index)) {
+        if (std::optional<PagePicture> picture =
+                stored_picture(*data_.source, rows[i].index, data_.channels, buffer_)) {
           picture->target = rows[i].target;
           picture->pred = rows[i].pred;
           picture->confidence = rows[i].confidence;
@@ -130,7 +103,7 @@ class Gatherer {
         Key key = epoch.fold_in(id);
         Image image = stored.encoded() ? pipeline.preview(stored.file, key, data_.channels)
                                        : pipeline.preview(stored.pixels, key, data_.channels);
-        PagePicture picture = encode(image, "");
+        PagePicture picture = page_picture(image, "");
         picture.target = data_.source->label(static_cast<int64_t>(id));
         page_.first_batch.push_back(std::move(picture));
       } catch (const DataError&) {
@@ -140,23 +113,6 @@ class Gatherer {
   }
 
  private:
-  std::optional<PagePicture> stored(int64_t id) {
-    if (id < 0 || id >= data_.source->size()) {
-      return {};
-    }
-    try {
-      Stored stored = data_.source->read(id, buffer_);
-      std::string name = data_.source->name(id);
-      return stored.encoded()
-                 ? encode(
-                       decode(stored.file, {.channels = data_.channels, .roi = {}, .limits = {}}),
-                       name)
-                 : encode(stored.pixels, name);
-    } catch (const DataError&) {
-      return {};
-    }
-  }
-
   RunPage& page_;
   const DataSet& data_;
   std::vector<std::byte> buffer_;

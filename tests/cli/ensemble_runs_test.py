@@ -220,6 +220,24 @@ class Trained(Case):
                      'a view of --tta must be identity, hflip, vflip or shift:N, got "mirror"')
         self.refused(self.run_in("predict", run, picture, "--mc", "5"), 2, "--mc needs a drop layer with p > 0")
 
+    def test_the_page_shows_the_pictures_over_which_members_disagree(self):
+        # Nets of different quality, so that they disagree.
+        self.done(*self.words("poor", "--vary", "lr=0.1,0.0001,0.0002"))
+        page = (self.dir / "poor" / "report.html").read_text()
+        section = page.split('id="disputes"')[1].split("</section>")[0]
+        self.assertGreater(section.count("data:image/png;base64,"), 2)
+        self.assertIn(".png, 0.", section)
+        self.assertRegex(section, "<b>(cat|dog|owl)</b>")
+        self.assertIn("member", section)
+        # Without the data the rows are named, and why there are no pictures.
+        text = (self.dir / "poor" / "members" / "000" / "config.toml").read_text()
+        (self.dir / "poor" / "members" / "000" / "config.toml").write_text(
+            text.replace(str(self.home / "photos"), str(self.dir / "gone")))
+        self.done("ensemble", "report", "poor")
+        section = (self.dir / "poor" / "report.html").read_text().split('id="disputes"')[1].split("</section>")[0]
+        self.assertIn("The pictures cannot be shown:", section)
+        self.assertNotIn("<img", section)
+
     def test_soup_averages_one_runs_checkpoints_and_refuses_other_seeds(self):
         self.done("train", "--data", self.home / "photos", "--out", "run", *QUICK, "--epochs", "4", "--checkpoint-hist", "3",
                   "--threads", "1", "--hold-share", "0.1")
