@@ -5,6 +5,8 @@
 #include <ballast/base/check.h>
 #include <ballast/models/model.h>
 #include <ballast/report/table.h>
+#include <ballast/train/ensemble_model.h>
+#include <ballast/train/export_ensemble.h>
 #include <ballast/train/export_onnx.h>
 #include <ballast/train/export_torchscript.h>
 #include <ballast/train/saved_model.h>
@@ -18,7 +20,37 @@ double largest_difference(const torch::Tensor& a, const torch::Tensor& b) { retu
 
 }  // namespace
 
+namespace {
+
+int export_ensemble(const Session& session, const ExportRequest& request) {
+  check(request.format == "torchscript", "export", "an ensemble is written as torchscript, got ",
+        request.format);
+  const torch::NoGradGuard no_grad;
+  const Ensemble ensemble = load_ensemble(request.run, {.device = "cpu"});
+  const NetInput& in = ensemble.inputs()[0];
+  const torch::Tensor x = torch::rand({16, in.channels, in.height, in.width});
+  const double difference = write_ensemble_torchscript(real_fs(), request.out, ensemble, x);
+  check<std::runtime_error>(difference <= 1e-5, "export", request.out.string(),
+                            " must give what the ensemble gives, its probabilities differ by ",
+                            difference);
+  session.print("wrote     " + request.out.string() + ": " + format_count(ensemble.members()) +
+                " members and " +
+                (ensemble.rule().stack ? "stacking" : std::string(to_string(ensemble.rule().rule))) +
+                "\nchecked   probabilities differ by at most " + format_significant(difference, 3) + "\n");
+  session.document({{"out", request.out.string()},
+                    {"format", request.format},
+                    {"difference", difference},
+                    {"members", ensemble.members()},
+                    {"pipeline", in.pipeline},
+                    {"input", {in.channels, in.height, in.width}},
+                    {"classes", ensemble.classes()}});
+  return kDone;
+}
+
+}  // namespace
+
 int export_with_torch(const Session& session, const ExportRequest& request) {
+  if (is_ensemble_folder(request.run)) return export_ensemble(session, request);
   const SavedModel saved = load_saved_model(request.run);
   Model& model = *saved.model;
   const ModelOptions& o = model.options();

@@ -223,6 +223,15 @@ int64_t Ensemble::members() const { return static_cast<int64_t>(state_->members.
 const EnsembleRule& Ensemble::rule() const { return state_->rule; }
 std::span<const NetInput> Ensemble::inputs() const { return state_->inputs; }
 
+std::vector<std::vector<EnsembleNet>> Ensemble::nets() const {
+  std::vector<std::vector<EnsembleNet>> out;
+  for (const std::vector<Net>& member : state_->members) {
+    out.emplace_back();
+    for (const Net& net : member) out.back().push_back({net.saved.model, net.input, net.classes});
+  }
+  return out;
+}
+
 bool Ensemble::single() const {
   const State& s = *state_;
   return s.members.size() == 1 && s.members[0].size() == 1 && s.own_temperatures &&

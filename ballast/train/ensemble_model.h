@@ -47,6 +47,16 @@ struct NetInput {
   Layout layout = Layout::chw;  ///< of the fastest forward; any is taken
 };
 
+class Model;
+
+/// A net of a member.
+struct EnsembleNet {
+  std::shared_ptr<Model> model;  ///< in eval mode
+  size_t input = 0;              ///< which of the ensemble's inputs() it takes
+  /// Where the ensemble's classes stand among its own; empty: in the same places.
+  std::vector<int64_t> classes = {};
+};
+
 /// Several nets as one model.
 ///
 ///   ballast::Ensemble ensemble = ballast::load_ensemble("runs/ens");
@@ -64,6 +74,8 @@ class Ensemble {
   const std::vector<std::string>& classes() const;
   int64_t members() const;
   const EnsembleRule& rule() const;
+  /// Of each member its nets, whose mean probabilities are what it says.
+  std::vector<std::vector<EnsembleNet>> nets() const;
 
   /// x: (N, C, H, W) float32 in [0, 1], resized to the input size: each net normalizes it as it
   /// was trained.

@@ -29,19 +29,12 @@ std::string text(const ProgramTensor& t) {
 
 std::string text(const ProgramBatch& b) { return b.k == 1 ? "n" : "n * " + std::to_string(b.k); }
 
-std::string text(double value) {
-  std::array<char, 32> buffer{};
-  const auto end = std::to_chars(buffer.data(), buffer.data() + buffer.size(), value).ptr;
-  std::string out(buffer.data(), end);
-  return out.find_first_of(".en") == std::string::npos ? out + ".0" : out;
-}
-
 struct ArgumentText {
   std::string operator()(std::monostate) const { return "None"; }
   std::string operator()(const ProgramTensor& t) const { return text(t); }
   std::string operator()(int64_t v) const { return std::to_string(v); }
   std::string operator()(const ProgramBatch& b) const { return text(b); }
-  std::string operator()(double v) const { return text(v); }
+  std::string operator()(double v) const { return script_number(v); }
   std::string operator()(bool v) const { return v ? "True" : "False"; }
   std::string operator()(const std::string& v) const { return "\"" + v + "\""; }
   std::string operator()(const std::vector<ProgramSize>& list) const {
@@ -128,17 +121,29 @@ std::string torchscript_source(const ModelProgram& program) {
   return code + "    return v" + std::to_string(program.ops.size() - 1) + "\n";
 }
 
-namespace {
+std::string script_number(double value) {
+  std::array<char, 32> buffer{};
+  const auto end = std::to_chars(buffer.data(), buffer.data() + buffer.size(), value).ptr;
+  std::string out(buffer.data(), end);
+  return out.find_first_of(".en") == std::string::npos ? out + ".0" : out;
+}
 
-torch::jit::Module script_module(const ModelProgram& program) {
-  const auto unit = std::make_shared<torch::jit::CompilationUnit>();
-  torch::jit::Module module("__torch__.ballast.Model", unit);
+torch::jit::Module script_module(const ModelProgram& program, const std::string& class_name,
+                                 const std::shared_ptr<torch::jit::CompilationUnit>& unit) {
+  torch::jit::Module module(class_name, unit);
   for (const auto& [name, tensor] : program.tensors) {
     add_tensor(module, name, tensor, unit);
   }
   module.define(torchscript_source(program));
   module.eval();
   return module;
+}
+
+namespace {
+
+torch::jit::Module script_module(const ModelProgram& program) {
+  return script_module(program, "__torch__.ballast.Model",
+                       std::make_shared<torch::jit::CompilationUnit>());
 }
 
 }  // namespace
@@ -150,8 +155,14 @@ torch::Tensor run_program(const ModelProgram& program, const torch::Tensor& x) {
 
 double write_torchscript(FileSystem& fs, const std::filesystem::path& path, const ModelProgram& program, const torch::Tensor& x,
                          const torch::Tensor& expected) {
+  return write_module(fs, path, script_module(program), x, expected);
+}
+
+double write_module(FileSystem& fs, const std::filesystem::path& path,
+                    const torch::jit::Module& module, const torch::Tensor& x,
+                    const torch::Tensor& expected) {
   std::ostringstream bytes;
-  script_module(program).save(bytes);
+  module.save(bytes);
   const std::string file = bytes.str();
   write_file_atomic(fs, path, std::as_bytes(std::span(file)));
   const torch::NoGradGuard no_grad;

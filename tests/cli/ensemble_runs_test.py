@@ -238,6 +238,14 @@ class Trained(Case):
         self.assertIn("The pictures cannot be shown:", section)
         self.assertNotIn("<img", section)
 
+    def test_an_ensemble_becomes_one_file(self):
+        out = self.done("export", self.whole, "ens.ts", "--json").json()
+        self.assertLessEqual(out["difference"], 1e-5)
+        self.assertEqual(out["members"], 3)
+        self.assertEqual(out["classes"], ["cat", "dog", "owl"])
+        self.assertTrue((self.dir / "ens.ts").exists())
+        self.refused(self.run_in("export", self.whole, "ens.onnx", "--format", "onnx"), 2, "an ensemble is written as torchscript, got onnx")
+
     def test_soup_averages_one_runs_checkpoints_and_refuses_other_seeds(self):
         self.done("train", "--data", self.home / "photos", "--out", "run", *QUICK, "--epochs", "4", "--checkpoint-hist", "3",
                   "--threads", "1", "--hold-share", "0.1")
