@@ -12,6 +12,11 @@ namespace {
 constexpr std::string_view kFilters = "nearest|box|bilinear|hamming|bicubic|lanczos";
 constexpr std::string_view kFiltersOrRandom = "nearest|box|bilinear|hamming|bicubic|lanczos|random";
 
+constexpr std::string_view kFiveViews = "all|top_left|top_right|bottom_left|bottom_right|center";
+constexpr std::string_view kTenViews =
+    "all|top_left|top_right|bottom_left|bottom_right|center|mirrored_top_left|mirrored_top_right|mirrored_bottom_left|"
+    "mirrored_bottom_right|mirrored_center";
+
 Interpolation filter(const Step& s, size_t i) { return static_cast<Interpolation>(s.whole(i)); }
 int32_t side(double n) { return static_cast<int32_t>(std::clamp(n, 1.0, 65'535.0)); }
 
@@ -110,6 +115,24 @@ void center_crop(Planner& plan, int32_t out_h, int32_t out_w) {
   plan.pad(dy / 2, (dy + 1) / 2, dx / 2, (dx + 1) / 2, Border::constant, {});
   const auto middle = [](int32_t spare) { return static_cast<int32_t>(std::nearbyint(spare / 2.0)); };
   plan.crop(middle(plan.h() - out_h), middle(plan.w() - out_w), out_h, out_w);
+}
+
+/// Corners in torchvision's order, the middle, and the same of the mirrored picture.
+void draw_corners(const Step& s, Key, Planner& plan) {
+  const auto size = s.size(0);
+  int32_t view = s.whole(1);
+  if (plan.facts().size_only) return plan.crop(0, 0, size[0], size[1]);
+  check(view > 0, s.op->name, "makes ", s.op->name == "ten_crop" ? 10 : 5,
+        " pictures, for evaluation only; view=top_left is one of them");
+  check(size[0] <= plan.h() && size[1] <= plan.w(), s.op->name, size[0], "x", size[1], " does not fit the ", plan.h(), "x",
+        plan.w(), " image; set a smaller size, or resize first");
+  plan.note(s.op->name, {static_cast<double>(view)});
+  if (view > 5) {
+    plan.flip_x();
+    view -= 5;
+  }
+  if (view == 5) return center_crop(plan, size[0], size[1]);
+  plan.crop(view <= 2 ? 0 : plan.h() - size[0], view % 2 == 1 ? 0 : plan.w() - size[1], size[0], size[1]);
 }
 
 void draw_pad(const Step& s, Key, Planner& plan) {
@@ -272,6 +295,10 @@ void add_crops(std::vector<Operation>& out) {
                  {iou_scale, aspect, options, whole_arg("trials", 40, 1, 1000), p_arg()}, draw_iou_crop});
   out.push_back({"safe_crop", "", 25, G, "a crop that keeps all boxes, resampled to size", true,
                  {size_arg(), number_arg("erosion", 0, 0, 1), interpolation, antialias}, draw_safe_crop});
+  out.push_back({"five_crop", "", 67, G, "evaluation: the corners and the middle, predictions averaged", false,
+                 {size_arg(), choice_arg("view", kFiveViews)}, draw_corners});
+  out.push_back({"ten_crop", "", 68, G, "evaluation: five_crop, also of the mirrored picture", false,
+                 {size_arg(), choice_arg("view", kTenViews)}, draw_corners});
 }
 
 }  // namespace ballast::detail

@@ -9,15 +9,8 @@
 #include <ballast/base/nearest_name.h>
 
 namespace ballast::detail {
-namespace {
 
-template <class Names>
-std::string suggestion(std::string_view name, const Names& names) {
-  const std::string near = nearest_name(name, names);
-  return near.empty() ? "" : ", did you mean \"" + near + "\"?";
-}
-
-std::vector<std::string_view> words(std::string_view list) {
+std::vector<std::string_view> words_of(std::string_view list) {
   std::vector<std::string_view> out;
   while (!list.empty()) {
     const size_t end = std::min(list.find('|'), list.size());
@@ -25,6 +18,18 @@ std::vector<std::string_view> words(std::string_view list) {
     list.remove_prefix(std::min(end + 1, list.size()));
   }
   return out;
+}
+
+bool makes_views(const Step& step) {
+  return (step.op->name == "five_crop" || step.op->name == "ten_crop") && step.whole(1) == 0;
+}
+
+namespace {
+
+template <class Names>
+std::string suggestion(std::string_view name, const Names& names) {
+  const std::string near = nearest_name(name, names);
+  return near.empty() ? "" : ", did you mean \"" + near + "\"?";
 }
 
 std::string joined(const std::vector<std::string_view>& names) {
@@ -108,7 +113,7 @@ class Binder {
       for (const RawValue& x : parts(v)) out.numbers.push_back(number(x, arg, whole));
     };
     const auto choose = [&] {
-      const auto names = words(arg.choices);
+      const auto names = words_of(arg.choices);
       const auto it = std::find(names.begin(), names.end(), v.kind == RawValue::Kind::number ? number_text(v.number) : v.word);
       if (it == names.end()) {
         fail_at(v.column, name_, ": ", arg.name, " must be one of ", joined(names),
@@ -219,6 +224,7 @@ const Operation& find_operation(const RawStep& raw) {
 std::vector<Step> bind_steps(const std::vector<RawStep>& raws, Counts& seen, bool top) {
   std::vector<Step> steps;
   size_t normalized = 0;
+  bool views = false;
   for (const RawStep& raw : raws) {
     const Operation& op = find_operation(raw);
     if (normalized != 0 && op.group != AugmentGroup::erase) {
@@ -256,6 +262,11 @@ std::vector<Step> bind_steps(const std::vector<RawStep>& raws, Counts& seen, boo
           fail_at(raw.column, e.what());
         }
       }
+    }
+    if (makes_views(step)) {
+      if (!top) fail_at(raw.column, op.name, " must not stand inside of another step");
+      if (views) fail_at(raw.column, "only one step may make several pictures");
+      views = true;
     }
     steps.push_back(std::move(step));
   }
@@ -353,7 +364,7 @@ std::string describe_arguments(const Operation& op) {
     if (op.combines && a.required) continue;
     std::string text(a.name);
     if (a.kind == ArgKind::choice) {
-      const auto names = words(a.choices);
+      const auto names = words_of(a.choices);
       const auto i = static_cast<size_t>(a.standard[0]);
       text += "=" + std::string(names[i]);
       for (size_t k = 0; k < names.size(); ++k) {

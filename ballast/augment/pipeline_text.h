@@ -41,6 +41,10 @@ struct RawStep {
 std::vector<RawStep> parse_raw(std::string_view text);
 
 std::vector<Step> parse_steps(std::string_view text);
+/// The words of "a|b|c".
+std::vector<std::string_view> words_of(std::string_view list);
+/// five_crop or ten_crop with all of its views.
+bool makes_views(const Step& step);
 std::string print_steps(const std::vector<Step>& steps);
 /// Tables [[key]], one per step.
 std::string print_toml(const std::vector<Step>& steps, std::string_view key);

@@ -173,6 +173,8 @@ class Planner {
   Key sample_key() const { return key_; }
   void run(const std::vector<Step>& steps, Key sample_key);
   void note(std::string_view name, std::initializer_list<double> values = {});
+  /// Where notes go, for a planner of a part; or null.
+  std::vector<DrawNote>* notes() const { return notes_; }
   /// Ends the plan.
   void finish();
 

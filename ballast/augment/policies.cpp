@@ -53,7 +53,7 @@ void draw_augmix(const Step& s, Key key, Planner& plan) {
   for (uint32_t i = 0; i < static_cast<uint32_t>(width); ++i) {
     const uint32_t slot = 16 + 16 * i;
     const int steps = depth > 0 ? depth : 1 + static_cast<int>(slot_below(key, slot, 3));
-    Planner chain(plan.h(), plan.w(), plan.facts(), chains[i]);
+    Planner chain(plan.h(), plan.w(), plan.facts(), chains[i], plan.notes());
     for (uint32_t k = 0; k < static_cast<uint32_t>(steps); ++k) {
       const uint32_t at = slot + 1 + 3 * k;
       const P op = kAugMix[slot_below(key, at, ops)];

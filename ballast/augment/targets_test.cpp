@@ -3,10 +3,12 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <fstream>
 #include <functional>
 #include <string>
 
 #include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
 
 #include <ballast/augment/catalog.h>
 #include <ballast/augment/pipeline.h>
@@ -22,7 +24,8 @@ const std::vector<std::string> kMoves = {
     "grid_distortion(4, 0.2)", "optical_distortion(-0.2..0.4)", "resize(64)", "resize([70, 150], interpolation=bicubic)",
     "random_resized_crop(80, scale=[0.4, 1])", "random_crop(72, padding=6)", "random_crop(110, pad_if_needed=true)",
     "center_crop(90)", "pad(7)", "pad(min_size=[150, 140], position=bottom_left)", "scale_jitter(100, scale_range=[0.7, 1.5])",
-    "random_shortest_size([60, 90])", "zoom_out([1.2, 2], p=1)", "iou_crop(scale=[0.5, 1])", "safe_crop(96)"};
+    "random_shortest_size([60, 90])", "five_crop(80, view=bottom_right)",
+    "ten_crop([70, 90], view=mirrored_top_right)", "zoom_out([1.2, 2], p=1)", "iou_crop(scale=[0.5, 1])", "safe_crop(96)"};
 const std::vector<std::string> kChains = {
     "rrc(90, scale=[0.4, 1]) | hflip | rotate(20) | jitter(0.1, 0.1)",
     "zoom_out([1.2, 1.5], p=1) | iou_crop(scale=[0.5, 1]) | vertical_flip | resize(80)",
@@ -82,7 +85,6 @@ Seen look(const Image& image, int32_t threshold) {
 TEST(Targets, ListHoldsEveryOperationThatMovesPixels) {
   for (const AugmentEntry& e : augment_catalog()) {
     if (e.group != AugmentGroup::geometry && e.group != AugmentGroup::crop) continue;
-    if (e.name == "five_crop" || e.name == "ten_crop") continue;
     const bool there = std::any_of(kMoves.begin(), kMoves.end(), [&](const std::string& call) {
       return call.substr(0, call.find('(')) == e.name;
     });
@@ -389,6 +391,48 @@ TEST(Boxes, FormatsThereAndBack) {
     EXPECT_EQ(Boxes::from(b.to(f, 80, 40), label, f, 80, 40).to(BoxFormat::xyxy), xyxy);
   }
   EXPECT_EQ(message([] { parse_box_format("xxyy"); }), "[boxes] format must be one of xyxy, xywh, cxcywh, yolo, voc, got \"xxyy\"");
+}
+
+TEST(Targets, BoxesAndPointsGoWhereAlbumentationsTakesThem) {
+  std::ifstream file(BALLAST_TEST_SOURCE_DIR "/tests/golden/targets.json");
+  const auto golden = nlohmann::json::parse(file);
+  ASSERT_GE(golden["rows"].size(), 18U);
+  for (const auto& row : golden["rows"]) {
+    const std::string call = row[0];
+    SCOPED_TRACE(call + " " + row[3].dump());
+    Sample s{.image = Image(row[1].get<int32_t>(), row[2].get<int32_t>(), 1), .masks = {}};
+    TargetOptions options;
+    options.boxes.min_area = row[3].value("min_area", 1.0);
+    options.boxes.min_visibility = row[3].value("min_visibility", 0.0);
+    for (const auto& b : row[4]) s.boxes.add(b[0], b[1], b[2], b[3], b[4]);
+    for (size_t i = 0; !row[6].is_null() && i < row[6].size(); ++i) {
+      const auto& p = row[6][i];
+      s.points.add(p[0], p[1], static_cast<int32_t>(i), p[2], p[3]);
+    }
+    Pipeline::parse(call).apply(s, Key(1), options);
+    EXPECT_EQ(s.image.h(), row[8].get<int32_t>());
+    EXPECT_EQ(s.image.w(), row[9].get<int32_t>());
+    ASSERT_EQ(static_cast<size_t>(s.boxes.size()), row[5].size());
+    for (size_t i = 0; i < row[5].size(); ++i) {
+      const auto& b = row[5][i];
+      EXPECT_NEAR(s.boxes.x1[i], b[0].get<float>(), 1e-3) << i;
+      EXPECT_NEAR(s.boxes.y1[i], b[1].get<float>(), 1e-3) << i;
+      EXPECT_NEAR(s.boxes.x2[i], b[2].get<float>(), 1e-3) << i;
+      EXPECT_NEAR(s.boxes.y2[i], b[3].get<float>(), 1e-3) << i;
+      EXPECT_EQ(s.boxes.label[i], b[4].get<int32_t>()) << i;
+    }
+    if (row[7].is_null()) continue;
+    ASSERT_EQ(static_cast<size_t>(s.points.size()), row[7].size());
+    for (size_t i = 0; i < row[7].size(); ++i) {
+      const auto& p = row[7][i];
+      EXPECT_NEAR(s.points.x[i], p[0].get<float>(), 1e-3) << i;
+      EXPECT_NEAR(s.points.y[i], p[1].get<float>(), 1e-3) << i;
+      EXPECT_NEAR(s.points.scale[i], p[3].get<float>(), 1e-3) << i;
+      if (call == "transpose") continue;  // its angles there are of no convention
+      EXPECT_NEAR(std::cos(s.points.angle[i]), std::cos(p[2].get<float>()), 1e-3) << i;
+      EXPECT_NEAR(std::sin(s.points.angle[i]), std::sin(p[2].get<float>()), 1e-3) << i;
+    }
+  }
 }
 
 }  // namespace

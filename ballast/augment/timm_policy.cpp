@@ -44,7 +44,8 @@ std::string_view stem(Kind kind) {
 /// timm's arguments of an operation at level l in [0, 1].
 double argument(P op, double l, bool negative, const TimmPolicy& t, double radius, int32_t h, int32_t w) {
   const double sign = negative ? -1 : 1;
-  const bool inc = t.inc || t.kind == Kind::augmix;
+  // timm's other sets are made of the increasing operations.
+  const bool inc = t.inc || t.kind == Kind::augmix || t.set != Set::standard;
   switch (op) {
     case P::rotate: return sign * 30 * l;
     case P::shear_x:
@@ -119,7 +120,7 @@ void draw_mix(const TimmPolicy& t, Key key, Planner& plan) {
   for (uint32_t i = 0; i < static_cast<uint32_t>(t.w); ++i) {
     const Key own = key.fold_in("chain").fold_in(uint64_t{i});
     const int depth = t.d > 0 ? t.d : 1 + static_cast<int>(slot_below(own, 0, 3));
-    Planner chain(plan.h(), plan.w(), plan.facts(), blend.chains[i]);
+    Planner chain(plan.h(), plan.w(), plan.facts(), blend.chains[i], plan.notes());
     for (uint32_t k = 0; k < static_cast<uint32_t>(depth); ++k) {
       const P op = kAugMix[slot_below(own, 1 + 8 * k, kAugMix.size())].op;
       apply(chain, own, 2 + 8 * k, op, 1, t.m, t);

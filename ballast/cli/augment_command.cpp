@@ -3,6 +3,7 @@
 #include <ctime>
 
 #include <ballast/augment/catalog.h>
+#include <ballast/augment/crop_views.h>
 #include <ballast/augment/pipeline.h>
 #include <ballast/base/cpu.h>
 #include <ballast/base/nearest_name.h>
@@ -111,18 +112,20 @@ class AugmentExplainCommand : public Command {
       return kDone;
     }
     const auto size = p.output_size();
+    const std::vector<Pipeline> views = crop_views(p);
     std::string passes;
     try {
-      passes = p.passes(375, 500, Key(0));
+      passes = views[0].passes(375, 500, Key(0));
     } catch (const std::invalid_argument& e) {
       passes = std::string("none for 500 x 375: ") + e.what();
     }
     const std::string result = size ? std::to_string(size->second) + " x " + std::to_string(size->first) + " (width x height)"
                                     : "as the picture, or drawn";
-    session.print(p.text() + "\n  result  " + result + "\n  draws   " + (p.random() ? "yes: for training only" : "no") + "\n  passes  " +
+    session.print(p.text() + "\n  result  " + result +
+                  (views.size() > 1 ? ", " + std::to_string(views.size()) + " views, for evaluation only" : "") + "\n  draws   " + (p.random() ? "yes: for training only" : "no") + "\n  passes  " +
                   passes + "\n");
     ordered_json doc{{"pipeline", p.text()}, {"random", p.random()}, {"height", nullptr}, {"width", nullptr},
-                     {"passes", passes}};
+                     {"views", views.size()}, {"passes", passes}};
     if (size) {
       doc["height"] = size->first;
       doc["width"] = size->second;

@@ -3,6 +3,8 @@
 #include <filesystem>
 #include <map>
 
+#include <ballast/augment/crop_views.h>
+#include <ballast/augment/mix_samples.h>
 #include <ballast/augment/pipeline.h>
 #include <ballast/augment/presets.h>
 #include <ballast/base/check.h>
@@ -34,6 +36,8 @@ struct PreviewFlags {
   int64_t draws = 7;
   int64_t size = 128;
   uint64_t seed = 0;
+  double mixup = 0;
+  double cutmix = 0;
   std::string out = "augment.html";
 };
 template <class Visitor>
@@ -44,6 +48,10 @@ void describe(Visitor& visit, PreviewFlags& o) {
   visit("draws", o.draws, {.help = "draws of each", .flags = "--draws", .range = between(1, 100)});
   visit("size", o.size, {.help = "side of a picture on the sheet, and of a preset's result", .flags = "--size", .range = between(16, 1024)});
   visit("seed", o.seed, {.help = "decides the draws", .flags = "--seed"});
+  visit("mixup", o.mixup, {.help = "also mix the pictures of a draw, lambda from Beta(A, A); 0: off", .flags = "--mixup",
+                           .range = between(0, 1000), .value_name = "A"});
+  visit("cutmix", o.cutmix, {.help = "also paste boxes of other pictures, lambda from Beta(A, A); 0: off", .flags = "--cutmix",
+                             .range = between(0, 1000), .value_name = "A"});
   visit("out", o.out, {.help = "the sheet", .flags = "--out", .value_name = "FILE.png|FILE.html"});
 }
 
@@ -84,6 +92,7 @@ class AugmentPreviewCommand : public Command {
             {
                 {"the preset standard", "ballast augment preview photos/"},
                 {"with the boxes of a COCO file", "ballast augment preview coco/instances.json --pipeline \"rotate(10) | iou_crop\""},
+                {"pictures in pairs, as the network sees them", "ballast augment preview photos/ --augment light --cutmix 1 --mixup 0.2"},
                 {"a pipeline of your own", "ballast augment preview photos/ --pipeline \"rrc(128) | rotate(15) | hue(0.1)\" --out sheet.png"},
             },
     };
@@ -106,17 +115,17 @@ class AugmentPreviewCommand : public Command {
     }
     Pipeline pipeline = Pipeline::parse(text);
     pipeline.set_normalize(normalize_);
+    const std::vector<Pipeline> views = crop_views(pipeline);
     std::vector<std::vector<SheetCell>> rows;
     ordered_json drawn = ordered_json::array();
+    std::vector<Draw> draws = draw_all(pictures, views);
     for (size_t i = 0; i < pictures.size(); ++i) {
       auto& row = rows.emplace_back();
       row.push_back({framed(copy_image(pictures[i].image), pictures[i].boxes),
                      {pictures[i].name, size_text(pictures[i].image)}});
       for (int64_t d = 0; d < flags_.draws; ++d) {
-        std::vector<DrawNote> notes;
-        const Key key = Key(flags_.seed).fold_in("augment").fold_in(static_cast<uint64_t>(d)).fold_in(i);
-        Sample sample{.image = copy_image(pictures[i].image), .boxes = pictures[i].boxes, .name = pictures[i].name};
-        pipeline.apply(sample, key, {}, &notes);
+        Sample& sample = draws[static_cast<size_t>(d)].samples[i];
+        const std::vector<DrawNote>& notes = draws[static_cast<size_t>(d)].notes[i];
         ordered_json boxes = ordered_json::array();
         for (size_t b = 0; b < sample.boxes.x1.size(); ++b) {
           boxes.push_back({sample.boxes.x1[b], sample.boxes.y1[b], sample.boxes.x2[b], sample.boxes.y2[b]});
@@ -146,6 +155,34 @@ class AugmentPreviewCommand : public Command {
   }
 
  private:
+  /// Every picture once.
+  struct Draw {
+    std::vector<Sample> samples;
+    std::vector<std::vector<DrawNote>> notes;
+  };
+  std::vector<Draw> draw_all(const std::vector<Shown>& pictures, const std::vector<Pipeline>& views) const {
+    std::vector<Draw> out(static_cast<size_t>(flags_.draws));
+    for (size_t d = 0; d < out.size(); ++d) {
+      Draw& draw = out[d];
+      draw.notes.resize(pictures.size());
+      const Key key = Key(flags_.seed).fold_in("augment").fold_in(uint64_t{d});
+      for (size_t i = 0; i < pictures.size(); ++i) {
+        draw.samples.push_back({.image = copy_image(pictures[i].image), .boxes = pictures[i].boxes, .name = pictures[i].name});
+        views[d % views.size()].apply(draw.samples.back(), key.fold_in(i), {}, &draw.notes[i]);
+      }
+      const MixOptions mix{.mixup_alpha = flags_.mixup, .cutmix_alpha = flags_.cutmix};
+      if (!mix.on()) continue;
+      check(pictures.size() > 1, "augment", "mixing needs two pictures, got ", pictures.size());
+      for (const SampleMix& m : mix_samples(draw.samples, mix, Key(flags_.seed).fold_in("mix").fold_in(uint64_t{d}))) {
+        if (m.draw.lambda >= 1) continue;
+        auto& notes = draw.notes[static_cast<size_t>(m.draw.row)];
+        notes.push_back({m.draw.w == 0 ? "mixup" : "cutmix", {static_cast<double>(m.draw.lambda)}});
+        notes.push_back({"with " + pictures[static_cast<size_t>(m.draw.partner)].name, {}});
+      }
+    }
+    return out;
+  }
+
   Image framed(Image image, const Boxes& boxes) const {
     draw_boxes(image, boxes, static_cast<int32_t>(flags_.size));
     return image;
@@ -252,13 +289,14 @@ class AugmentPreviewCommand : public Command {
   void histograms(Html& h, const Pipeline& pipeline, const Shown& picture) const {
     const Image& image = picture.image;
     const bool boxes = picture.boxes.size() > 0;
+    const std::vector<Pipeline> views = crop_views(pipeline);
     // What is drawn may depend on the boxes on their way, which go with the pixels.
     const uint64_t draws = boxes ? 200 : 1000;
-    const auto draw = [&](Key key) {
-      if (!boxes) return pipeline.draw(image.h(), image.w(), key);
+    const auto draw = [&](const Pipeline& view, Key key) {
+      if (!boxes) return view.draw(image.h(), image.w(), key);
       Sample sample{.image = copy_image(image), .boxes = picture.boxes};
       std::vector<DrawNote> notes;
-      pipeline.apply(sample, key, {}, &notes);
+      view.apply(sample, key, {}, &notes);
       return notes;
     };
     constexpr size_t kBins = 20;
@@ -266,7 +304,7 @@ class AugmentPreviewCommand : public Command {
     std::map<std::string, uint64_t> counts;
     for (uint64_t i = 0; i < draws; ++i) {
       std::map<std::string, bool> seen;
-      for (const DrawNote& note : draw(Key(flags_.seed).fold_in("histogram").fold_in(i))) {
+      for (const DrawNote& note : draw(views[i % views.size()], Key(flags_.seed).fold_in("histogram").fold_in(i))) {
         auto& lists = values[note.name];
         lists.resize(std::max(lists.size(), note.values.size()));
         for (size_t k = 0; k < note.values.size(); ++k) lists[k].push_back(note.values[k]);

@@ -56,6 +56,30 @@ std::vector<std::string> class_names(const fs::path& file, size_t count) {
 
 }  // namespace
 
+void read_cifar_records(std::span<const std::byte> bytes, int64_t header, int64_t label_at,
+                        int64_t classes, PixelPart& part) {
+  const auto size = static_cast<int64_t>(bytes.size());
+  const int64_t n = size / (header + kPixels);
+  check<DataError>(n * (header + kPixels) == size, "cifar", part.path,
+                   ": must hold whole records of ", header + kPixels, " bytes, got ", size);
+  part.pixels.resize(static_cast<size_t>(n * kPixels));
+  part.labels.reserve(static_cast<size_t>(n));
+  for (int64_t i = 0; i < n; ++i) {
+    const std::byte* record = bytes.data() + i * (header + kPixels);
+    const auto label = std::to_integer<int64_t>(record[label_at]);
+    check<DataError>(label < classes, "cifar", part.path, ": label of picture ", i,
+                     " is out of range, must be in [0, ", classes, "), got ", label);
+    part.labels.push_back(label);
+    const std::byte* planes = record + header;
+    std::byte* out = part.pixels.data() + i * kPixels;
+    for (int64_t p = 0; p < 1024; ++p) {
+      out[3 * p] = planes[p];
+      out[3 * p + 1] = planes[1024 + p];
+      out[3 * p + 2] = planes[2048 + p];
+    }
+  }
+}
+
 bool looks_like_cifar(const std::string& path) {
   const bool folder = fs::is_directory(path);
   return std::any_of(members().begin(), members().end(), [&](const Member& m) {
@@ -85,28 +109,11 @@ std::shared_ptr<const Source> open_cifar(const std::string& path, const DataOpti
     const auto size = static_cast<int64_t>(bytes.size());
     check<DataError>(size == member.bytes, "cifar", file.string(), ": must have ", member.bytes,
                      " bytes, got ", size);
-    const int64_t header = member.hundred ? 2 : 1;
-    const int64_t n = size / (header + kPixels);
-    const int64_t range = !member.hundred ? 10 : options.cifar_labels == "fine" ? 100 : 20;
+    const bool fine = options.cifar_labels == "fine";
     PixelPart part{
         is_folder ? std::optional(member.role) : std::nullopt, member.name, file, {}, {}};
-    part.pixels.resize(static_cast<size_t>(n * kPixels));
-    part.labels.reserve(static_cast<size_t>(n));
-    for (int64_t i = 0; i < n; ++i) {
-      const std::byte* record = bytes.data() + i * (header + kPixels);
-      const auto label = std::to_integer<int64_t>(
-          record[member.hundred && options.cifar_labels == "fine" ? 1 : 0]);
-      check<DataError>(label < range, "cifar", file.string(), ": label of picture ", i,
-                       " is out of range, must be in [0, ", range, "), got ", label);
-      part.labels.push_back(label);
-      const std::byte* planes = record + header;
-      std::byte* out = part.pixels.data() + i * kPixels;
-      for (int64_t p = 0; p < 1024; ++p) {
-        out[3 * p] = planes[p];
-        out[3 * p + 1] = planes[1024 + p];
-        out[3 * p + 2] = planes[2048 + p];
-      }
-    }
+    read_cifar_records(bytes, member.hundred ? 2 : 1, member.hundred && fine ? 1 : 0,
+                       !member.hundred ? 10 : fine ? 100 : 20, part);
     parts.push_back(std::move(part));
   }
   check<DataError>(hundred.has_value(), "cifar", path,

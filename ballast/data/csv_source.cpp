@@ -63,6 +63,9 @@ CsvSource::CsvSource(const std::string& path) {
             known = true;
           }
         }
+        require(row[c] != "weight",
+                "the column \"weight\" cannot be used, pictures count alike; a picture that is named more than once is "
+                "shown more often");
         if (!known) {
           ignored += (ignored.empty() ? "\"" : ", \"") + row[c] + '"';
         }
@@ -84,7 +87,7 @@ CsvSource::CsvSource(const std::string& path) {
     const std::string& label = row[place.at("label")];
     require(!label.empty(), "label must not be empty");
     require(label.find(';') == std::string::npos,
-            "a picture must have one label, got \"", label, '"');
+            "a picture must have one label, got \"", label, "\"; models of several labels are not trained");
     if (const auto role = place.find("role"); role != place.end() && !row[role->second].empty()) {
       picture.role = parse_role(row[role->second]);
       require(picture.role.has_value(), "role must be train, val or test, got \"", row[role->second], '"');

@@ -88,6 +88,20 @@ TEST_F(CsvSource, NumbersAreOrderedByValue) {
   EXPECT_THAT(open("file,class\na/00.png,10\na/01.png,x\n")->classes(), ElementsAre("10", "x"));
 }
 
+TEST_F(CsvSource, APictureMayBeNamedMoreThanOnce) {
+  write_text(folder_ / "list.csv", "path,label\na/00.png,a\na/00.png,a\na/01.png,a\nb/00.png,b\nb/01.png,b\nb/02.png,b\n");
+  const DataSet data = open_data({.source = folder_ / "list.csv", .split_val = 0.34, .split_test = 0}, Key(1));
+  EXPECT_EQ(data.source->size(), 6);
+  int roles_with_it = 0;
+  for (const RoleView& view : data.roles) {
+    int n = 0;
+    for (const uint64_t id : *view.ids) n += data.source->name(static_cast<int64_t>(id)) == "a/00.png" ? 1 : 0;
+    roles_with_it += n > 0 ? 1 : 0;
+    EXPECT_TRUE(n == 0 || n == 2);
+  }
+  EXPECT_EQ(roles_with_it, 1);
+}
+
 TEST_F(CsvSource, GroupsShareARole) {
   std::string text = "path,label,group\n";
   for (int i = 0; i < 40; ++i) {
@@ -122,7 +136,11 @@ TEST_F(CsvSource, NamesTheLineOfWhatIsWrong) {
   EXPECT_THAT(error("path,label\n../x.png,cat\n"), HasSubstr("line 2: path must not have a part \"..\", got \"../x.png\""));
   EXPECT_THAT(error("path,label\n/etc/x.png,cat\n"), HasSubstr("must not be absolute"));
   EXPECT_THAT(error("path,label\na/00.png,\n"), HasSubstr("line 2: label must not be empty"));
-  EXPECT_THAT(error("path,label\na/00.png,a;b\n"), HasSubstr("line 2: a picture must have one label, got \"a;b\""));
+  EXPECT_THAT(error("path,label\na/00.png,a;b\n"),
+              HasSubstr("line 2: a picture must have one label, got \"a;b\"; models of several labels are not trained"));
+  EXPECT_THAT(error("path,label,weight\na/00.png,a,2\n"),
+              HasSubstr("line 1: the column \"weight\" cannot be used, pictures count alike; a picture that is named more "
+                        "than once is shown more often"));
   EXPECT_THAT(error("path,label,role\na/00.png,a,dev\n"), HasSubstr("line 2: role must be train, val or test, got \"dev\""));
   EXPECT_THAT(error("path,label,role\na/00.png,a,train\na/01.png,a,\n"), HasSubstr("must give every picture a role, or none, got 1 of 2 without"));
   EXPECT_THAT(error("path,label\n"), HasSubstr("names no picture"));

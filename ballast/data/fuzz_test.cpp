@@ -6,6 +6,7 @@
 #include <ballast/data/idx.h>
 #include <ballast/data/pack.h>
 #include <ballast/data/packed_file.h>
+#include <ballast/data/pixel_source.h>
 #include <ballast/data/test_data.h>
 #include <ballast/image/decode.h>
 #include <ballast/image/jpeg_baseline.h>
@@ -184,6 +185,27 @@ TEST(Fuzz, Idx) {
     for (const int64_t size : array.sizes) n *= size;
     EXPECT_LE(n, static_cast<int64_t>(array.bytes.size()));
   });
+}
+
+TEST(Fuzz, Cifar) {
+  // Two records of each set: labels, then three planes of 1024 bytes.
+  for (const int64_t header : {1, 2}) {
+    FileBytes bytes(static_cast<size_t>(2 * (header + 3072)));
+    for (size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<std::byte>(i * 7 % 10);
+    fuzz({bytes}, [&](const FileBytes& file) {
+      PixelPart part{std::nullopt, "x", "x", {}, {}};
+      read_cifar_records(file, header, header - 1, header == 1 ? 10 : 100, part);
+      const size_t n = file.size() / static_cast<size_t>(header + 3072);
+      ASSERT_EQ(part.labels.size(), n);
+      ASSERT_EQ(part.pixels.size(), n * 3072);
+      for (size_t i = 0; i < n; ++i) {
+        const std::byte* record = file.data() + i * static_cast<size_t>(header + 3072);
+        EXPECT_EQ(part.labels[i], std::to_integer<int64_t>(record[header - 1]));
+        EXPECT_LT(part.labels[i], header == 1 ? 10 : 100);
+        EXPECT_EQ(part.pixels[i * 3072 + 3 * 1023 + 2], record[header + 3071]);
+      }
+    });
+  }
 }
 
 TEST(Fuzz, Pipelines) {

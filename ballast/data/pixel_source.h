@@ -2,6 +2,7 @@
 
 #include <map>
 #include <mutex>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -53,6 +54,11 @@ class PixelSource final : public Source {
   std::vector<int64_t> starts_;
   std::vector<std::string> classes_, notes_;
 };
+
+/// The records of a CIFAR file into a part's pixels and labels: `header` bytes of labels, of which number `label_at`
+/// counts, and three planes of 32 x 32. Errors: DataError for a size of no whole records, a label not below `classes`.
+void read_cifar_records(std::span<const std::byte> bytes, int64_t header, int64_t label_at,
+                        int64_t classes, PixelPart& part);
 
 /// open_source for a folder or file of that format.
 std::shared_ptr<const Source> open_idx(const std::string& path, const DataOptions& options);

@@ -12,7 +12,7 @@ ARGUMENTS = {
     "horizontal_flip": "1", "vertical_flip": "1", "rotate": "30", "affine": "20, 0.1, 0.8..1.2, 10", "shear_x": "0.3",
     "shear_y": "0.3", "translate_x": "10", "translate_y": "10", "perspective": "0.5, p=1", "resize": "20",
     "random_resized_crop": "24", "random_crop": "20", "center_crop": "20", "pad": "3", "scale_jitter": "30",
-    "random_shortest_size": "[20, 24]", "zoom_out": "p=1", "safe_crop": "24", "brightness": "1.4", "contrast": "1.5",
+    "random_shortest_size": "[20, 24]", "five_crop": "20", "ten_crop": "20", "zoom_out": "p=1", "safe_crop": "24", "brightness": "1.4", "contrast": "1.5",
     "saturation": "1.6", "hue": "0.2", "color_jitter": "0.4, 0.4, 0.4, 0.1", "photometric_distort": "p=1", "grayscale": "1",
     "invert": "1", "posterize": "3", "channel_shuffle": "1", "autocontrast": "1", "equalize": "1", "sharpness": "1.8",
     "rgb_shift": "20", "random_erasing": "1", "one_of": "invert(1), vflip(1)", "some_of": "2, invert(1), vflip(1), hflip(1)",
@@ -72,6 +72,27 @@ class Augment(Case):
         page = (self.dir / "page.html").read_text()
         self.assertIn("What was drawn", page)
         self.assertGreater(page.count("data:image/png;base64,"), 10)
+
+    def test_mixed_pictures_say_with_whom(self):
+        plain = self.drawn("resize([32, 32])")
+        mixed = self.drawn("resize([32, 32])", "--mixup", "1", "--cutmix", "1")
+        steps = [row["steps"] for row in mixed if row["steps"]]
+        self.assertGreater(len(steps), len(mixed) // 2)
+        self.assertEqual({(kind["step"], whom["step"]) for kind, whom in steps},
+                         {(kind, f"with {i}.png") for kind in ("mixup", "cutmix") for i in range(2)})
+        for kind, _ in steps:
+            self.assertTrue(0 <= kind["values"][0] < 1)
+        self.assertNotEqual([row["sha256"] for row in plain], [row["sha256"] for row in mixed])
+        self.refused(self.run_in("augment", "preview", "photos/0.png", "--mixup", "1"), 2, "mixing needs two pictures, got 1")
+        self.refused(self.run_in("augment", "preview", "photos", "--mixup", "1", "--pipeline", "rotate(30, expand=true)"), 2,
+                     "samples must have one size")
+
+    def test_views_are_drawn_one_after_the_other(self):
+        hashes = self.hashes("ten_crop(20)")
+        self.assertEqual(len(set(hashes)), len(hashes), "six views of two pictures")
+        shown = self.run_in("augment", "explain", "resize(40) | ten_crop(32)")
+        self.assertIn("10 views, for evaluation only", shown.out)
+        self.refused(self.run_in("augment", "explain", "maybe(0.5, ten_crop(8))"), 2, "ten_crop must not stand inside of another step")
 
     def test_mistakes_name_their_column(self):
         for pipeline, message in [

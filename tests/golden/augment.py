@@ -1,6 +1,7 @@
-"""Writes augment.json: what Pillow, torchvision v2, OpenCV and float64 arithmetic (SciPy) make of small pictures.
+"""Writes augment.json: what Pillow, torchvision v2, OpenCV, Kornia, Albumentations and float64 arithmetic (SciPy) make of small
+pictures.
 
-    python tests/golden/augment.py > tests/golden/augment.json      (needs Pillow, torchvision, OpenCV, SciPy)
+    python tests/golden/augment.py > tests/golden/augment.json      (needs Pillow, torchvision, OpenCV, Kornia, Albumentations, SciPy)
 
 Pixels are those of pixel() below, which the test computes too. A row: pipeline text, peer, channels, height, width, height
 and width of the result, largest difference allowed, bytes (base64), and which pixels count (base64, or none: all).
@@ -10,7 +11,9 @@ import json
 import math
 import sys
 
+import albumentations
 import cv2
+import kornia
 import numpy as np
 import PIL
 import scipy
@@ -53,6 +56,7 @@ def back(t):
 
 
 PILLOW, TORCHVISION = "Pillow " + PIL.__version__, "torchvision " + torchvision.__version__
+KORNIA, ALBUMENTATIONS = "Kornia " + kornia.__version__, "Albumentations " + albumentations.__version__
 SCIPY, OPENCV = "float64, SciPy " + scipy.__version__, "OpenCV " + cv2.__version__
 pictures = [(picture(h, w, c, s), s) for h, w, c, s in
             ((16, 21, 3, False), (19, 13, 3, True), (17, 17, 1, False), (18, 30, 3, True))]
@@ -158,6 +162,70 @@ for image, s in pictures:
     crop = "rotate([20, 20], antialias=false) | center_crop(8)"
     if (w - 8) % 2 == 0 and (h - 8) % 2 == 0:
         inverse_map(image, both, 8, 8, s, crop)
+
+VIEWS = ["top_left", "top_right", "bottom_left", "bottom_right", "center"]
+for image, s in pictures:
+    t = tensor(image)
+    for size in ([9, 10], [16, 11]) if image.shape[1] > 12 else ():
+        size = [min(size[0], image.shape[0]), min(size[1], image.shape[1])]
+        for view, crop in zip(VIEWS, F.five_crop(t, size)):
+            add(f"five_crop({size}, view={view})", TORCHVISION, image, s, back(crop), 0)
+        for view, crop in zip(VIEWS + ["mirrored_" + v for v in VIEWS], F.ten_crop(t, size)):
+            add(f"ten_crop({size}, view={view})", TORCHVISION, image, s, back(crop), 0)
+
+    # OpenCV: what copies is equal; a mean or a blur in its integers a level.
+    def shaped(a):
+        return a.reshape(a.shape[0], a.shape[1], image.shape[2])
+
+    for mode, border in (("edge", cv2.BORDER_REPLICATE), ("reflect", cv2.BORDER_REFLECT_101), ("symmetric", cv2.BORDER_REFLECT),
+                         ("wrap", cv2.BORDER_WRAP)):
+        add(f"pad([2, 1, 4, 3], padding_mode={mode})", OPENCV, image, s, shaped(cv2.copyMakeBorder(image, 1, 3, 2, 4, border)), 0)
+    add("d4(p=0) | rotate90(k=1)", OPENCV, image, s, shaped(cv2.rotate(image, cv2.ROTATE_90_COUNTERCLOCKWISE)), 0)
+    for size, sigma in ((3, 0.8), (7, 1.7)):
+        add(f"gaussian_blur({size}, {sigma})", OPENCV, image, s,
+            shaped(cv2.GaussianBlur(image, (size, size), sigma, borderType=cv2.BORDER_REFLECT_101)), 1)
+    h, w = image.shape[0] // 2 * 2, image.shape[1] // 2 * 2
+    even = np.ascontiguousarray(image[:h, :w])
+    # The picture of the rows begins at the same pixels, so a crop is made first.
+    cut = f"center_crop([{h}, {w}])"
+    even = back(F.center_crop(t, [h, w])).copy()
+    add(f"{cut} | resize([{h // 2}, {w // 2}], interpolation=box)", OPENCV, image, s,
+        shaped(cv2.resize(even, (w // 2, h // 2), interpolation=cv2.INTER_AREA)), 1)
+    for nh, nw in ((h * 2, w * 2), (7, 9), (31, 40)):
+        # A point that lies between two pixels may take either.
+        sure = lambda n, length: np.array([(2 * i + 1) * length % (2 * n) != 0 for i in range(n)], np.uint8)
+        add(f"resize([{nh}, {nw}], interpolation=nearest)", OPENCV, image, s,
+            shaped(cv2.resize(image, (nw, nh), interpolation=cv2.INTER_NEAREST_EXACT)), 0,
+            np.outer(sure(nh, image.shape[0]), sure(nw, image.shape[1])))
+
+    # Kornia works in [0, 1].
+    x = t.float().div(255)[None]
+    levels = lambda y: back(torch.clamp(torch.round(y[0] * 255), 0, 255).to(torch.uint8))
+    add("invert(1)", KORNIA, image, s, levels(kornia.enhance.invert(x)), 0)
+    add("solarize(100)", KORNIA, image, s, levels(kornia.enhance.solarize(x, 99.5 / 255)), 0)
+    for bits in (2, 5):
+        add(f"posterize({bits})", KORNIA, image, s, levels(kornia.enhance.posterize(x, bits)), 0)
+    add("gamma(1.6)", KORNIA, image, s, levels(kornia.enhance.adjust_gamma(x, 1.6)), 1)
+    add("gaussian_blur(5, 1.3)", KORNIA, image, s, levels(kornia.filters.gaussian_blur2d(x, (5, 5), (1.3, 1.3), "reflect")), 1)
+    add("hflip(1) | vflip(1)", KORNIA, image, s, levels(kornia.geometry.rot180(x)), 0)
+    inner = np.zeros(image.shape[:2], np.uint8)
+    inner[1:-1, 1:-1] = 1
+    add("median_blur(3)", KORNIA, image, s, levels(kornia.filters.median_blur(x, 3)), 0, inner)
+    if image.shape[2] == 3:
+        add("grayscale(1)", KORNIA, image, s, levels(kornia.color.rgb_to_grayscale(x).expand(-1, 3, -1, -1)), 1)
+        for f in (-0.3, 0.15):
+            add(f"hue([{f}, {f}])", KORNIA, image, s, levels(kornia.enhance.adjust_hue(x, 2 * math.pi * f)), 2)
+    for deg in (-25, 40):
+        angle = torch.tensor([float(deg)])
+        inside = levels(kornia.geometry.rotate(torch.ones_like(x), angle))[:, :, 0] == 255
+        add(f"rotate([{deg}, {deg}], antialias=false)", KORNIA, image, s, levels(kornia.geometry.rotate(x, angle)), 1, inside)
+
+    # Albumentations: 8 bits.
+    P = albumentations.augmentations.pixel.functional
+    add("invert(1)", ALBUMENTATIONS, image, s, shaped(P.invert(image)), 0)
+    add("solarize(100)", ALBUMENTATIONS, image, s, shaped(P.solarize(image, 100 / 255)), 0)
+    for bits in (2, 5):
+        add(f"posterize({bits})", ALBUMENTATIONS, image, s, shaped(P.posterize(image, bits)), 0)
 
 json.dump({"rows": rows}, sys.stdout, separators=(",", ":"))
 print()
