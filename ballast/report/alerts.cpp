@@ -231,6 +231,7 @@ class Finder {
           "More pictures of it, fewer classes, or longer training; is its folder labelled right?");
     }
     weakest_class(per_class, top1, split);
+    label_noise(rows, per_class, split);
     if (n < 300) {
       Interval i = wilson_interval(right, n);
       add(Severity::note, "Few pictures to measure with",
@@ -281,6 +282,47 @@ class Finder {
           "The confusion matrix shows what it is taken for; more or cleaner pictures of these "
           "classes help most.");
     }
+  }
+
+  // Confident learning: a label is doubted where the model names another class at least as surely as it names that class on
+  // average where it is right.
+  void label_noise(const std::vector<PredictionRow>& rows, const std::vector<ClassRow>& per_class,
+                   const std::string& split) {
+    std::vector<double> sure(per_class.size());
+    for (const PredictionRow& row : rows) {
+      if (row.right() && row.target >= 0 && row.target < std::ssize(sure) &&
+          std::isfinite(row.confidence)) {
+        sure[static_cast<size_t>(row.target)] += row.confidence;
+      }
+    }
+    int64_t doubted = 0;
+    const PredictionRow* first = nullptr;
+    for (const PredictionRow& row : rows) {
+      if (row.right() || row.pred == row.target || row.pred < 0 || row.pred >= std::ssize(sure)) {
+        continue;
+      }
+      auto k = static_cast<size_t>(row.pred);
+      // With a handful of right answers the average means nothing.
+      if (per_class[k].correct < 10 ||
+          !(row.confidence >= sure[k] / static_cast<double>(per_class[k].correct))) {
+        continue;
+      }
+      ++doubted;
+      if (!first || row.loss > first->loss) {
+        first = &row;
+      }
+    }
+    auto n = static_cast<int64_t>(rows.size());
+    if (doubted < 5 || wilson_interval(doubted, n).low < 0.01) {
+      return;
+    }
+    add(Severity::note, "Some labels may be wrong",
+        format_count(doubted) + " of " + format_count(n) + " pictures in " + split +
+            " are taken for another class as surely as that class itself is recognized; the worst: " +
+            r_.sample_name(first->index) + ", labelled " + r_.class_name(first->target) +
+            ", taken for " + r_.class_name(first->pred) + ".",
+        "Look at the most wrongly classified pictures below. Wrong labels there also hide how good "
+        "the model is; the training part probably has as many.");
   }
 
   void disagreement() {

@@ -26,8 +26,9 @@ struct Alert {
 ///            the training loss); unreadable samples; skipped steps; validation and test disagree; a class far below
 ///            the others
 ///   note     still improving at the end; nothing gained in the second half; interrupted or out of time; confidence
-///            that cannot be believed; few samples to measure with; unbalanced classes; training waits for data;
-///            warnings of the run
+///            that cannot be believed; labels that may be wrong (confident learning, Northcutt et al. 2021,
+///            arXiv:1911.00068, with the predicted class alone: at least 1 % of the pictures, 95 % sure); few samples to
+///            measure with; unbalanced classes; training waits for data; warnings of the run
 std::vector<Alert> find_alerts(const RecordedRun& record, bool no_times = false);
 
 }  // namespace ballast

@@ -93,6 +93,9 @@ void RunSections::curves() {
     c.percent = true;
     chart(std::move(c));
   }
+  if (LineChart c = stopping(); !c.series.empty()) {
+    chart(std::move(c));
+  }
   {
     LineChart c{.id = prefix_ + "lr", .title = "Learning rate"};
     c.series = {train_series("rate", &TrainRow::lr, 0)};
@@ -121,6 +124,52 @@ void RunSections::curves() {
   }
   h_.close();
   end();
+}
+
+// What the stop machine saw: the value that it watched, the best so far, and where it ran out of patience.
+LineChart RunSections::stopping() const {
+  std::string metric = r_.monitor();
+  LineChart c{.id = prefix_ + "stop", .title = "What decided: val/" + metric};
+  c.percent = metric_is_share(metric);
+  if (r_.checks_of("val").size() < 2 || check_points(r_, "val", metric).empty()) {
+    return c;
+  }
+  ChartSeries value = check_series("val", metric, 0);
+  ChartSeries best{.name = "best so far", .points = {}, .style = 3};
+  double sign = r_.monitor_is_maximized() ? 1 : -1;
+  double so_far = kNone;
+  int64_t wait = -1;
+  for (const CheckRow* check : r_.checks_of("val")) {
+    double y = check->metric(metric);
+    if (std::isfinite(y) && !(sign * so_far >= sign * y)) {
+      so_far = y;
+    }
+    best.points.push_back({epoch_of_step(r_, check->step), so_far});
+    wait = std::max(wait, check->wait);
+  }
+  c.summary = trend(value, c.percent);
+  const CheckRow* top = r_.best_check();
+  const CheckRow* last = r_.last_check();
+  if (top) {
+    c.marks.push_back({epoch_of_step(r_, top->step), "best"});
+    c.summary += "Best at " + check_place(*top) + ". ";
+  }
+  if (r_.reason() == "patience" && last) {
+    c.marks.push_back({epoch_of_step(r_, last->step), "stop"});
+    c.summary += "Stopped at " + check_place(*last) + " after " + std::to_string(last->wait) +
+                 " checks in a row without an improvement.";
+    if (r_.facts.total_steps > last->step) {
+      double saved = 1 - static_cast<double>(last->step) / static_cast<double>(r_.facts.total_steps);
+      c.summary += " That saved " + percent_text(saved, 0) + " of the planned steps.";
+    }
+  } else if (wait >= 0) {
+    c.summary += "At most " + std::to_string(wait) + " checks in a row brought no improvement" +
+                 (r_.config_text("stop.patience").empty()
+                      ? "."
+                      : "; patience: " + r_.config_text("stop.patience") + ".");
+  }
+  c.series = {std::move(value), std::move(best)};
+  return c;
 }
 
 double RunSections::smoothing() const {

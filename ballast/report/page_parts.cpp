@@ -117,6 +117,7 @@ void RunSections::all() {
   data();
   if (!options_.no_times) {
     time();
+    history();
   }
   provenance();
 }

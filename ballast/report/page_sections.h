@@ -12,7 +12,7 @@ namespace ballast {
 
 /// Writes the sections of one run; private to the room. Its functions stand in the files named after what they show:
 /// page_result, page_curves, page_classes, page_samples, page_model, page_layers,
-/// page_setup.
+/// page_setup, page_history.
 class RunSections {
  public:
   RunSections(Html& h, const RunPage& run, const PageOptions& options, std::string prefix,
@@ -33,6 +33,7 @@ class RunSections {
   ChartSeries train_series(const std::string& name, double TrainRow::*field, int style) const;
   ChartSeries check_series(const std::string& split, const std::string& metric, int style) const;
   std::string trend(const ChartSeries& s, bool share) const;
+  LineChart stopping() const;
   void curves();
   double smoothing() const;
   void classes();
@@ -55,6 +56,7 @@ class RunSections {
   void configuration();
   void data();
   void time();
+  void history();
   void provenance();
 
   void begin(const std::string& id, const std::string& title) {

@@ -229,24 +229,6 @@ void RunSections::provenance() {
     }
     h_.close().close();
   }
-  if (!r_.events.empty() && !options_.no_times) {
-    h_.open("details").element("summary", "Events (" + std::to_string(r_.events.size()) + ")");
-    h_.open("table", {{"class", "keys stack"}}).open("thead").open("tr");
-    for (const char* title : {"event", "when", "step", "what"}) {
-      h_.element("th", title, {{"scope", "col"}});
-    }
-    h_.close().close().open("tbody");
-    for (size_t i = 0; i < std::min<size_t>(r_.events.size(), 200); ++i) {
-      const EventRow& e = r_.events[i];
-      h_.open("tr")
-          .element("th", e.kind, {{"scope", "row"}})
-          .element("td", e.time)
-          .element("td", e.step >= 0 ? format_count(e.step) : "")
-          .element("td", e.text)
-          .close();
-    }
-    h_.close().close().close();
-  }
   auto list = [&](const char* title, const std::vector<std::string>& items) {
     if (items.empty()) {
       return;

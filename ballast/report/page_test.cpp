@@ -196,6 +196,34 @@ TEST_F(AlertsTest, EndsThatWereNotPlanned) {
                         "No end is recorded"));
 }
 
+TEST_F(AlertsTest, DoubtfulLabelsAreCountedAndTheWorstIsNamed) {
+  fs::path folder = run("a");
+  auto file = folder / "predictions" / "test.safetensors";
+  PredictionTable table = read_predictions(file);
+  // Mistakes that are less sure than right answers of the class that is named: no doubt about the labels.
+  for (size_t i = 0; i < table.index.size(); ++i) {
+    if (table.rank[i] != 0) {
+      table.confidence[i] = 0.5;
+    }
+  }
+  write_predictions(file, table);
+  EXPECT_FALSE(
+      has_alert(find_alerts(read_run_record(folder)), Severity::note, "labels may be wrong"));
+  // 100 of 2,000 labels are another's.
+  for (size_t i = 0; i < 2000; i += 20) {
+    table.pred[i] = static_cast<int32_t>((table.target[i] + 1) % table.classes);
+    table.rank[i] = 1;
+    table.confidence[i] = 0.999;
+    table.loss[i] = i == 40 ? 9 : 7;
+  }
+  write_predictions(file, table);
+  auto alerts = find_alerts(read_run_record(folder));
+  ASSERT_TRUE(has_alert(alerts, Severity::note, "labels may be wrong"));
+  EXPECT_THAT(alerts, Contains(Field(&Alert::evidence,
+                                     testing::AllOf(testing::StartsWith("100 of 2"),
+                                                    HasSubstr("a long, quoted name 40.jpg")))));
+}
+
 TEST_F(AlertsTest, FewSamplesAndUnbalancedClasses) {
   fs::path folder = run("a", {.test_samples = 100});
   std::string split = "id,path,role,label\n";
@@ -225,8 +253,8 @@ TEST_F(AlertsTest, StillImproving) {
 TEST_F(PageTest, HasEverySectionAndThePolicyOfItsScript) {
   std::string page = report_page({made_up_page(run("a"))}, {});
   for (const char* id : {"alerts", "result", "curves", "classes", "confusion", "mistakes", "batch",
-                         "calibration", "model", "config", "data", "time", "provenance", "loss",
-                         "top1", "lr", "grad", "reliability"}) {
+                         "calibration", "model", "config", "data", "time", "history", "provenance",
+                         "loss", "top1", "stop", "lr", "grad", "reliability"}) {
     EXPECT_THAT(page, HasSubstr("id=\"" + std::string(id) + "\"")) << id;
   }
   EXPECT_THAT(page, testing::StartsWith("<!doctype html>\n<html lang=\"en\">"));
@@ -234,6 +262,33 @@ TEST_F(PageTest, HasEverySectionAndThePolicyOfItsScript) {
       page,
       std::regex("default-src &#39;none&#39;; img-src data:; style-src &#39;unsafe-inline&#39;; "
                  "script-src &#39;sha256-[A-Za-z0-9+/]{43}=&#39;")));
+}
+
+TEST_F(PageTest, TellsHowARunWasInterruptedAndWhatStoppedIt) {
+  fs::path folder = root_ / "r";
+  std::string rows =
+      "{\"kind\":\"run\",\"version\":\"0.1.0\",\"seed\":0,\"steps_per_epoch\":10,\"T\":100}\n";
+  const double losses[] = {1.0, 0.5, 0.6, 0.7};
+  for (int e = 1; e <= 4; ++e) {
+    rows += "{\"kind\":\"check\",\"split\":\"val\",\"step\":" + std::to_string(10 * e) +
+            ",\"epoch\":" + std::to_string(e) + ",\"n\":100,\"loss\":" +
+            std::to_string(losses[e - 1]) + ",\"wait\":" + std::to_string(std::max(0, e - 2)) + "}\n";
+  }
+  write(folder / "metrics.jsonl",
+        rows + "{\"kind\":\"decision\",\"what\":\"stop\",\"reason\":\"patience\",\"step\":40}\n");
+  write(folder / "config.toml", "[stop]\nmonitor = \"val/loss\"  # default\n");
+  write(folder / "timing.jsonl", "{\"step\":40,\"forward\":4,\"save\":0.5}\n");
+  write(folder / "events.jsonl",
+        "{\"kind\":\"start\",\"time\":\"2026-01-05T10:00:00Z\",\"step\":0,\"message\":\"process 7\"}\n"
+        "{\"kind\":\"save\",\"time\":\"2026-01-05T10:01:00Z\",\"step\":20,\"message\":\"checkpoints/step-20\"}\n"
+        "{\"kind\":\"resume\",\"time\":\"2026-01-05T11:00:00Z\",\"step\":20,\"message\":\"process 9\"}\n"
+        "{\"kind\":\"save\",\"time\":\"2026-01-05T11:01:00Z\",\"step\":40,\"message\":\"checkpoints/step-40\"}\n");
+  std::string page = report_page({{.record = read_run_record(folder)}}, {});
+  EXPECT_THAT(page, HasSubstr("Best at epoch 2. Stopped at epoch 4 after 2 checks in a row without "
+                              "an improvement. That saved 60 % of the planned steps."));
+  EXPECT_THAT(page, HasSubstr("interrupted and continued once"));
+  EXPECT_THAT(page, HasSubstr("Saved 2 times, the last at step 40 (checkpoints/step-40)"));
+  EXPECT_THAT(page, HasSubstr("Events (2)"));
 }
 
 TEST_F(PageTest, AsksForNothingOutside) {
