@@ -90,7 +90,8 @@ class Table {
     equal_.resize(n);
     size_t bin = 0;
     for (size_t j = 0; j < n; ++j) {
-      const bool full = j >= (bin + 1) * n / kBins;
+      // Rows of one confidence stay together. The first row begins bin 0, also where there are fewer rows than bins.
+      const bool full = j > 0 && j >= (bin + 1) * n / kBins;
       if (full && rows_.confidence[order[j]] != rows_.confidence[order[j - 1]]) bin = j * kBins / n;
       equal_[order[j]] = static_cast<uint8_t>(std::min(bin, kBins - 1));
     }
