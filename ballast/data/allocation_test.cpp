@@ -24,6 +24,9 @@ void* counted(size_t size, size_t alignment) {
 
 void* operator new(size_t size) { return counted(size, 0); }
 void* operator new[](size_t size) { return counted(size, 0); }
+// The library's own form that does not throw, or a sanitizer's, would not come here.
+void* operator new(size_t size, const std::nothrow_t&) noexcept { return counted(size, 0); }
+void* operator new[](size_t size, const std::nothrow_t&) noexcept { return counted(size, 0); }
 void* operator new(size_t size, std::align_val_t a) { return counted(size, static_cast<size_t>(a)); }
 void* operator new[](size_t size, std::align_val_t a) { return counted(size, static_cast<size_t>(a)); }
 void operator delete(void* p) noexcept { std::free(p); }

@@ -162,7 +162,7 @@ std::string_view compression_of(Bytes file) {
 using Block = std::array<char, kBlock>;
 
 void put_text(Block& block, Field field, std::string_view value) {
-  std::memcpy(block.data() + field.at, value.data(), std::min(value.size(), field.size));
+  value.copy(block.data() + field.at, field.size);
 }
 
 void put_octal(Block& block, Field field, uint64_t value) {

@@ -25,10 +25,10 @@ const ModelRow& row_of(const ModelOptions& options) {
   return *parse_model_name(options.name).row;
 }
 
-// A row's recipe names its family, but for the wide one of 8 layers: a ResNet whose branches start open (with last norms of
-// 0 so short a net learns slower).
+// A row's recipe names its family, but for the shallow ResNets, whose branches start open as a wide_resnet's do (with last
+// norms of 0 so short a net learns slower: docs/decisions/0006).
 std::string_view family_of(const ModelRow& row) {
-  return row.name == "resnet8_wide" ? std::string_view("resnet") : row.init;
+  return row.name.starts_with("resnet") ? std::string_view("resnet") : row.init;
 }
 
 }  // namespace
@@ -101,7 +101,10 @@ ModelOptions resolve(const ModelOptions& given) {
   if (options.init == "auto") {
     const bool residual = row.init == "resnet" || row.init == "wide_resnet";
     const NormSpec norm = parse_norm(options.norm);
-    options.init = residual && norm.kind == NormKind::none && norm.weight == WeightForm::plain ? "fixup" : row.init;
+    const bool open = row.name == "resnet" && parse_model_name(options.name).depth <= 20;  // as resnet8 and resnet20
+    options.init = residual && norm.kind == NormKind::none && norm.weight == WeightForm::plain ? "fixup"
+                   : open                                                                      ? "wide_resnet"
+                                                                                               : row.init;
   }
   return options;
 }

@@ -311,13 +311,25 @@ TEST(Models, WideResnet8HasTheStemOfItsPictures) {
 
 TEST(Models, AResidualNetStartsWithBlocksThatAreTheIdentity) {
   // zero_gamma: the first blocks of stage 1 pass the stem's output on unchanged, so the depth does not matter.
-  ModelOptions shallow = options_for("resnet8", 3, 16, 5), deep = options_for("resnet:20", 3, 16, 5);
+  ModelOptions shallow = options_for("resnet8", 3, 16, 5), deep = options_for("resnet:26", 3, 16, 5);
+  shallow.init = "resnet";
   const auto a = make_model(shallow, Key(4)), b = make_model(deep, Key(4));
   for (const Branch& branch : b->branches()) EXPECT_EQ(branch.last_norm_weight.abs().max().item<float>(), 0);
   a->eval(), b->eval();
   const torch::Tensor x = torch::linspace(-2, 2, 3 * 256).reshape({1, 3, 16, 16});
   torch::NoGradGuard no_grad;
   EXPECT_TRUE(torch::allclose(a->forward(x), b->forward(x), 1e-5, 1e-6));
+}
+
+TEST(Models, AShallowResNetStartsWithOpenBranches) {
+  for (const char* name : {"resnet8", "resnet20", "resnet:14", "resnet8_wide"}) {
+    const auto model = make_model(options_for(name, 3, 32, 5), Key(0));
+    EXPECT_EQ(model->options().init, "wide_resnet") << name;
+    for (const Branch& branch : model->branches()) EXPECT_EQ(branch.last_norm_weight.min().item<float>(), 1) << name;
+  }
+  for (const char* name : {"resnet:26", "resnet32", "resnet56", "resnet18"}) {
+    EXPECT_EQ(make_model(options_for(name, 3, 32, 5), Key(0))->options().init, "resnet") << name;
+  }
 }
 
 TEST(Models, AResNetWithoutNormsStartsByFixup) {

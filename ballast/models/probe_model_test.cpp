@@ -65,7 +65,9 @@ TEST(ProbeModels, AfterLsuvEachOfThirtyLayersHasVarianceOne) {
 TEST(ProbeModels, ResidualNetsAreQuiet) {
   const ModelOptions resnet{.name = "resnet20", .in_channels = 3, .height = 32, .width = 32};
   for (uint64_t seed = 0; seed < 2; ++seed) {
-    const InitReport zero_gamma = probe(resnet, seed);
+    const InitReport open = probe(resnet, seed);
+    EXPECT_EQ(open.verdict, "healthy") << all_of(open);
+    const InitReport zero_gamma = probe(with(resnet, "resnet"), seed);
     EXPECT_EQ(zero_gamma.verdict, "healthy") << all_of(zero_gamma);
     const InitReport plain = probe(with(resnet, "he"), seed);
     EXPECT_EQ(plain.verdict, "healthy") << all_of(plain);
