@@ -16,7 +16,9 @@
 
 namespace {
 std::atomic<long> allocations{0};
-}
+// Not inlined: g++ takes free() beside a new that it does not see through for a mistake.
+[[gnu::noinline]] void release(void* p) { std::free(p); }
+}  // namespace
 
 // Counts every allocation through operator new in this process, the library's included.
 void* operator new(size_t n) {
@@ -25,12 +27,9 @@ void* operator new(size_t n) {
   throw std::bad_alloc();
 }
 // A sanitizer's form that does not throw would not come here.
-void* operator new(size_t n, const std::nothrow_t&) noexcept {
-  ++allocations;
-  return std::malloc(n == 0 ? 1 : n);
-}
-void operator delete(void* p) noexcept { std::free(p); }
-void operator delete(void* p, size_t) noexcept { std::free(p); }
+void* operator new(size_t n, const std::nothrow_t&) noexcept { return operator new(n); }
+void operator delete(void* p) noexcept { release(p); }
+void operator delete(void* p, size_t) noexcept { release(p); }
 
 namespace ballast {
 namespace {
