@@ -233,6 +233,7 @@ TEST(Models, SpectralNormBoundsEveryInnerLayerAndResidualBranchesStartAtZero) {
     EXPECT_NEAR(sigma, 1, 0.01);
   }
   EXPECT_EQ(layers, 9);
+  o.init = "resnet";
   for (const char* norm : {"weight", "weight_std"}) {
     o.norm = norm;
     const auto model = make_model(o, Key(2));
