@@ -254,4 +254,14 @@ ParsedLine parse_line(Command& command, const std::vector<std::string>& words) {
   return std::move(line.parsed);
 }
 
+std::vector<std::string> comma_list(const std::string& text) {
+  std::vector<std::string> out;
+  for (size_t begin = 0; begin < text.size();) {
+    const size_t comma = std::min(text.find(',', begin), text.size());
+    out.push_back(text.substr(begin, comma - begin));
+    begin = comma + 1;
+  }
+  return out;
+}
+
 }  // namespace ballast::cli

@@ -34,6 +34,9 @@ struct ParsedLine {
 /// command. All that is wrong is reported together: throws OptionError.
 ParsedLine parse_line(Command& command, const std::vector<std::string>& words);
 
+/// The parts of "a,b,c".
+std::vector<std::string> comma_list(const std::string& text);
+
 /// All flags of a command as people type them, "--no-..." included: for suggestions, completion and tests of help.
 std::vector<std::string> all_flags(Command& command);
 

@@ -3,6 +3,7 @@
 #include <ballast/base/check.h>
 #include <ballast/train/ensemble_file.h>
 
+#include "arguments.h"
 #include "command.h"
 #include "requests.h"
 #include "torch_side.h"
@@ -19,6 +20,7 @@ struct EvalFlags {
   int64_t batch_size = 256;
   double temperature = 1;
   int64_t mc = 0;
+  std::string tta;
   std::string predictions;
   std::string device = "auto";
   Auto<int64_t> threads;
@@ -31,6 +33,9 @@ void describe(Visitor& visit, EvalFlags& o) {
   visit("temperature", o.temperature, {.help = "logits are divided by it", .flags = "--temperature", .range = above(0)});
   visit("mc", o.mc, {.help = "Monte-Carlo dropout: the mean of N passes with the model's drops active; 0: one pass without",
                      .flags = "--mc", .range = between(0, 10'000), .value_name = "N"});
+  visit("tta", o.tta, {.help = "show each picture several times and average: identity, hflip, vflip, shift:N, five_crop, ten_crop, "
+                              "with commas",
+                       .flags = "--tta", .value_name = "VIEWS"});
   visit("predictions", o.predictions, {.help = "write every prediction into this safetensors file",
                                        .flags = "--predictions", .value_name = "FILE"});
   visit("device", o.device, {.help = "auto, cpu or cuda:N", .flags = "--device", .value_name = "DEVICE"});
@@ -53,6 +58,7 @@ class EvalCommand : public Command {
             {
                 {"the test part of a run's own data", "ballast eval runs/photos-resnet18-1"},
                 {"other data", "ballast eval runs/photos-resnet18-1 more-photos/ --split test"},
+                {"corners, middle and their mirror images", "ballast eval runs/photos-resnet18-1 --tta ten_crop"},
                 {"how sure is it? 30 passes with dropout on", "ballast eval RUN --mc 30"},
                 {"as JSON, with every prediction kept", "ballast eval RUN --json --predictions predictions.safetensors"},
             },
@@ -72,6 +78,7 @@ class EvalCommand : public Command {
                        .device = flags_.device,
                        .temperature = flags_.temperature,
                        .mc = flags_.mc,
+                       .tta = comma_list(flags_.tta),
                        .predictions = flags_.predictions};
     return load_torch_side(flags_.threads.value_or(0)).eval(session, request);
   }
@@ -79,7 +86,8 @@ class EvalCommand : public Command {
  private:
   /// The figures of ensemble eval, of the predictions that the members' runs left.
   int eval_ensemble(const Session& session, const Arguments& arguments) const {
-    if (arguments.operands.size() > 1 || (flags_.split != "auto" && flags_.split != "test") || !flags_.predictions.empty()) {
+    if (arguments.operands.size() > 1 || (flags_.split != "auto" && flags_.split != "test") || !flags_.predictions.empty() ||
+        !flags_.tta.empty() || flags_.mc > 0) {
       usage_error("the figures of an ensemble are those of its members' test part; ballast predict takes other pictures, "
                   "ballast ensemble combine --out writes predictions");
     }

@@ -6,6 +6,7 @@
 
 #include <ballast/base/check.h>
 
+#include "arguments.h"
 #include "command.h"
 #include "requests.h"
 #include "torch_side.h"
@@ -43,7 +44,8 @@ void describe(Visitor& visit, PredictFlags& o) {
   visit("device", o.device, {.help = "auto, cpu or cuda:N", .flags = "--device", .value_name = "DEVICE"});
   visit("threads", o.threads, {.help = "threads that compute", .flags = "--threads", .range = between(1, 4096)});
   visit("workers", o.workers, {.help = "threads that decode", .flags = "-j --workers", .range = between(0, 4096)});
-  visit("tta", o.tta, {.help = "show each picture several times and average: identity, hflip, vflip, shift:N, with commas",
+  visit("tta", o.tta, {.help = "show each picture several times and average: identity, hflip, vflip, shift:N, five_crop, ten_crop, "
+                             "with commas",
                        .flags = "--tta", .value_name = "VIEWS"});
   visit("mc", o.mc, {.help = "average so many passes with the dropout layers active (Monte-Carlo dropout)", .flags = "--mc",
                      .range = between(0, 10'000), .value_name = "T"});
@@ -105,16 +107,6 @@ void expand(const std::string& word, std::vector<fs::path>& out) {
   throw DataError(word + ": no such file or folder");
 }
 
-std::vector<std::string> words_of(const std::string& text) {
-  std::vector<std::string> out;
-  for (size_t begin = 0; begin < text.size();) {
-    const size_t comma = std::min(text.find(',', begin), text.size());
-    out.push_back(text.substr(begin, comma - begin));
-    begin = comma + 1;
-  }
-  return out;
-}
-
 class PredictCommand : public Command {
  public:
   explicit PredictCommand(std::string_view name = "predict") : name_(name) { own_.add("predict", flags_); }
@@ -151,7 +143,7 @@ class PredictCommand : public Command {
                        .threads = static_cast<int>(flags_.threads.value_or(0)),
                        .workers = static_cast<int>(flags_.workers.value_or(-1)),
                        .device = flags_.device,
-                       .tta = words_of(flags_.tta),
+                       .tta = comma_list(flags_.tta),
                        .mc = flags_.mc};
     request.format = flags_.format;
     request.min_confidence = flags_.min_confidence;

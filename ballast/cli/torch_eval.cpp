@@ -28,6 +28,7 @@ int eval_with_torch(const Session& session, const EvalRequest& request) {
     text += "\npasses    " + format_count(request.options.mc) + ", disagreeing by " +
         format_significant(r.mc.mutual_information, 4) + " nats; variance " + format_significant(r.mc.variance, 4);
   }
+  if (r.views > 1) text += "\nviews     " + format_count(r.views) + " a picture, averaged";
   text += "\nspeed     " + format_count(std::llround(r.images_per_second)) +
       " images/s\n\n";
   Table table({{"class", Table::Align::left}, {"pictures", Table::Align::right}, {"precision", Table::Align::right},
@@ -51,6 +52,8 @@ int eval_with_torch(const Session& session, const EvalRequest& request) {
   if (request.options.mc > 0) {
     document["mc"] = {{"passes", request.options.mc}, {"variance", r.mc.variance}, {"mutual_information", r.mc.mutual_information}};
   }
+  if (!request.options.tta.empty()) document["tta"] = request.options.tta;
+  document["views"] = r.views;
   document["per_class"] = std::move(classes);
   document["confusion"] = m.confusion;
   session.document(document);

@@ -122,6 +122,16 @@ void RunSections::curves() {
     c.clip_spikes = true;
     chart(std::move(c));
   }
+  if (!check_points(r_, "val", "mix.lambda").empty()) {
+    LineChart c{.id = prefix_ + "mix", .title = "Mixing"};
+    c.series = {check_series("val", "mix.lambda", 0), check_series("val", "mix.mixed", 1)};
+    c.series[0].name = "mean lambda";
+    c.series[1].name = "share mixed";
+    c.summary = trend(c.series[0], false) + trend(c.series[1], true) +
+                "Lambda is what a mixed picture and its label keep of themselves, as it was used.";
+    c.from_zero = true;
+    chart(std::move(c));
+  }
   h_.close();
   end();
 }

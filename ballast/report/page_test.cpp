@@ -367,6 +367,17 @@ TEST_F(PageTest, ARunShorterThanItsFirstRowShowsTheLossOfItsChecks) {
               HasSubstr("Training from 1.25 to 0.75."));
 }
 
+TEST_F(PageTest, MixingIsDrawnWhereTheRunMixed) {
+  std::string row = "{\"kind\":\"check\",\"split\":\"val\",\"step\":4,\"epoch\":1,\"loss\":0.5";
+  std::string run = "{\"kind\":\"run\",\"steps_per_epoch\":4,\"T\":8}\n";
+  write(root_ / "r" / "metrics.jsonl", run + row + ",\"mix.mixed\":0.75,\"mix.lambda\":0.68}\n");
+  std::string page = report_page({{.record = read_run_record(root_ / "r")}}, {});
+  EXPECT_THAT(page, HasSubstr("Mean lambda from 0.68 to 0.68."));
+  EXPECT_THAT(page, HasSubstr("Share mixed from 75"));
+  write(root_ / "r" / "metrics.jsonl", run + row + "}\n");
+  EXPECT_THAT(report_page({{.record = read_run_record(root_ / "r")}}, {}), Not(HasSubstr("ean lambda")));
+}
+
 TEST_F(PageTest, AnEmptyFolderGivesAPageThatSaysWhatIsMissing) {
   std::string page = report_page({{.record = read_run_record(root_)}}, {});
   EXPECT_THAT(page, HasSubstr("There is no record of training"));

@@ -1,7 +1,6 @@
 #include <ballast/train/ensemble_model.h>
 
 #include <algorithm>
-#include <charconv>
 #include <cmath>
 
 #include <ATen/Functions.h>
@@ -12,60 +11,10 @@
 #include <ballast/train/machine.h>
 #include <ballast/train/saved_model.h>
 #include <ballast/train/trainer.h>
+#include <ballast/train/tta.h>
 
 namespace ballast {
 namespace {
-
-struct View {
-  enum class Kind : uint8_t { identity, hflip, vflip, shift } kind = Kind::identity;
-  int64_t dy = 0, dx = 0;
-};
-
-std::vector<View> parse_views(const std::vector<std::string>& texts) {
-  std::vector<View> out;
-  for (const std::string& text : texts) {
-    int64_t by = 0;
-    const char* end = text.data() + text.size();
-    if (text == "identity") {
-      out.push_back({});
-    } else if (text == "hflip") {
-      out.push_back({View::Kind::hflip});
-    } else if (text == "vflip") {
-      out.push_back({View::Kind::vflip});
-    } else if (text.starts_with("shift:") && std::from_chars(text.data() + 6, end, by).ptr == end &&
-               by >= 1 && by <= 1000) {
-      for (const auto& [dy, dx] :
-           {std::pair{-by, int64_t{0}}, {by, int64_t{0}}, {int64_t{0}, -by}, {int64_t{0}, by}}) {
-        out.push_back({View::Kind::shift, dy, dx});
-      }
-    } else {
-      fail("predict", "a view of --tta must be identity, hflip, vflip or shift:N, got \"", text,
-           "\"");
-    }
-  }
-  if (out.empty()) out.push_back({});
-  return out;
-}
-
-torch::Tensor shifted(const torch::Tensor& x, int64_t by, int64_t dim) {
-  if (by == 0) return x;
-  const int64_t n = x.size(dim);
-  const torch::Tensor from = at::arange(n, at::kLong).sub_(by).clamp_(0, n - 1).to(x.device());
-  return x.index_select(dim, from);
-}
-
-torch::Tensor seen(const View& view, const torch::Tensor& x) {
-  switch (view.kind) {
-    case View::Kind::identity:
-      return x;
-    case View::Kind::hflip:
-      return x.flip({3});
-    case View::Kind::vflip:
-      return x.flip({2});
-    default:
-      return shifted(shifted(x, view.dy, 2), view.dx, 3);
-  }
-}
 
 /// Where the classes of the ensemble stand among a net's; empty: in the same places.
 std::vector<int64_t> class_order(const std::vector<std::string>& wanted,
@@ -85,7 +34,8 @@ std::vector<int64_t> class_order(const std::vector<std::string>& wanted,
 
 struct Net {
   SavedModel saved;
-  size_t input = 0;
+  TtaPlan tta;
+  std::vector<size_t> inputs;    ///< of each of its pictures
   std::vector<int64_t> classes;  ///< class_order()
 };
 
@@ -98,13 +48,12 @@ struct Ensemble::State {
   std::vector<std::vector<Net>> members;
   std::vector<NetInput> inputs;
   std::vector<std::string> classes;
-  std::vector<View> views;
   /// Each net's own temperature counts: there is no rule that was made without it.
   bool own_temperatures = false;
 
   void open(const std::vector<std::vector<std::filesystem::path>>& nets);
   void add(Net& net, const std::filesystem::path& path);
-  torch::Tensor forward(const Net& net, const torch::Tensor& x, int64_t first_row) const;
+  torch::Tensor forward(const Net& net, std::span<const torch::Tensor> x, int64_t first_row) const;
   EnsembleOutput combined(const std::vector<torch::Tensor>& scores, bool is_logit) const;
 };
 
@@ -115,7 +64,7 @@ void Ensemble::State::add(Net& net, const std::filesystem::path& path) {
   if (!device.is_cpu()) model.to(device);
   if (classes.empty()) classes = info.classes;
   net.classes = class_order(classes, info.classes, path.string());
-  NetInput input{.pipeline = info.eval_pipeline,
+  NetInput input{.pipeline = {},
                  .normalize = info.normalize,
                  .channels = info.model.in_channels,
                  .height = info.model.height,
@@ -125,13 +74,17 @@ void Ensemble::State::add(Net& net, const std::filesystem::path& path) {
     to_channels_last(model);
     input.layout = Layout::hwc;
   }
-  const auto same = std::ranges::find_if(inputs, [&](const NetInput& i) {
-    return i.pipeline == input.pipeline && i.normalize == input.normalize &&
-           i.channels == input.channels && i.height == input.height && i.width == input.width &&
-           i.layout == input.layout;
-  });
-  net.input = static_cast<size_t>(same - inputs.begin());
-  if (same == inputs.end()) inputs.push_back(input);
+  net.tta = plan_tta(options.tta, Pipeline::parse(info.eval_pipeline));
+  for (const Pipeline& picture : net.tta.pictures) {
+    input.pipeline = picture.text();
+    const auto same = std::ranges::find_if(inputs, [&](const NetInput& i) {
+      return i.pipeline == input.pipeline && i.normalize == input.normalize &&
+             i.channels == input.channels && i.height == input.height && i.width == input.width &&
+             i.layout == input.layout;
+    });
+    net.inputs.push_back(static_cast<size_t>(same - inputs.begin()));
+    if (same == inputs.end()) inputs.push_back(input);
+  }
   if (options.mc > 0) {
     const auto places = drop_places(model);
     check(std::ranges::any_of(places, [](const DropPlace& p) { return p.p > 0; }), "predict",
@@ -141,7 +94,6 @@ void Ensemble::State::add(Net& net, const std::filesystem::path& path) {
 
 void Ensemble::State::open(const std::vector<std::vector<std::filesystem::path>>& nets) {
   check(options.mc >= 0, "predict", "mc must be at least 0, got ", options.mc);
-  views = parse_views(options.tta);
   device = find_device(options.device);
   for (const auto& member : nets) {
     members.emplace_back();
@@ -150,7 +102,7 @@ void Ensemble::State::open(const std::vector<std::vector<std::filesystem::path>>
 }
 
 /// (N, K): logits, or, of several views or passes, log of the mean of their probabilities.
-torch::Tensor Ensemble::State::forward(const Net& net, const torch::Tensor& x,
+torch::Tensor Ensemble::State::forward(const Net& net, std::span<const torch::Tensor> x,
                                        int64_t first_row) const {
   Model& model = *net.saved.model;
   const auto once = [&](const torch::Tensor& input) {
@@ -160,27 +112,21 @@ torch::Tensor Ensemble::State::forward(const Net& net, const torch::Tensor& x,
     }
     return own_temperatures && net.saved.info.temperature != 1 ? z / net.saved.info.temperature : z;
   };
-  if (views.size() == 1 && views[0].kind == View::Kind::identity && options.mc == 0) return once(x);
-  torch::Tensor sum;
-  double count = 0;
-  const auto add = [&](const torch::Tensor& z) {
-    const torch::Tensor p = z.to(torch::kDouble).softmax(1);
-    sum = sum.defined() ? sum + p : p;
-    ++count;
-  };
-  for (const View& view : views) {
-    const torch::Tensor input = seen(view, x);
+  if (net.tta.plain() && options.mc == 0) return once(x[net.inputs[0]]);
+  TtaMean mean;
+  for (const TtaView& view : net.tta.views) {
+    const torch::Tensor input = seen(view, x[net.inputs[view.picture]]);
     if (options.mc == 0) {
-      add(once(input));
+      mean.add(once(input));
       continue;
     }
     const McDropout mc(model);
     for (int64_t t = 0; t < options.mc; ++t) {
-      add(mc.pass(
+      mean.add(mc.pass(
           t, Key(options.seed), [&] { return once(input); }, first_row));
     }
   }
-  return (sum / count).log().clamp_min_(-100).to(torch::kFloat).contiguous();
+  return mean.log_mean();
 }
 
 EnsembleOutput Ensemble::State::combined(const std::vector<torch::Tensor>& scores,
@@ -227,7 +173,7 @@ std::vector<std::vector<EnsembleNet>> Ensemble::nets() const {
   std::vector<std::vector<EnsembleNet>> out;
   for (const std::vector<Net>& member : state_->members) {
     out.emplace_back();
-    for (const Net& net : member) out.back().push_back({net.saved.model, net.input, net.classes});
+    for (const Net& net : member) out.back().push_back({net.saved.model, net.inputs[0], net.classes});
   }
   return out;
 }
@@ -235,7 +181,7 @@ std::vector<std::vector<EnsembleNet>> Ensemble::nets() const {
 bool Ensemble::single() const {
   const State& s = *state_;
   return s.members.size() == 1 && s.members[0].size() == 1 && s.own_temperatures &&
-         s.options.mc == 0 && s.options.tta.empty();
+         s.options.mc == 0 && s.options.tta.empty() && s.members[0][0].tta.plain();
 }
 
 torch::Tensor Ensemble::logits(const torch::Tensor& x) const {
@@ -258,7 +204,7 @@ EnsembleOutput Ensemble::predict_inputs(std::span<const torch::Tensor> x, int64_
   for (const torch::Tensor& t : x) on_device.push_back(t.to(s.device));
   for (const std::vector<Net>& member : s.members) {
     std::vector<torch::Tensor> nets;
-    for (const Net& net : member) nets.push_back(s.forward(net, on_device[net.input], first_row));
+    for (const Net& net : member) nets.push_back(s.forward(net, on_device, first_row));
     if (nets.size() == 1) {
       scores.push_back(nets[0]);
       continue;
@@ -281,6 +227,12 @@ EnsembleOutput Ensemble::predict(const torch::Tensor& x) const {
 
 EnsembleOutput Ensemble::predict(const torch::Tensor& x, const Normalize& from) const {
   const torch::NoGradGuard no_grad;
+  for (const auto& member : state_->members) {
+    for (const Net& net : member) {
+      check(net.tta.pictures.size() == 1, "ensemble",
+            "five_crop and ten_crop need picture files, got a tensor of pictures that are cut already");
+    }
+  }
   std::vector<torch::Tensor> all;
   for (const NetInput& i : state_->inputs) {
     check(x.dim() == 4 && x.size(1) == i.channels && x.size(2) == i.height && x.size(3) == i.width,

@@ -19,8 +19,8 @@ namespace ballast {
 struct EnsembleOptions {
   std::string device = "auto";
   int threads = 0;  ///< of computing; 0: auto
-  /// Views of each picture, shown one after the other: identity, hflip, vflip, shift:N (four, by N
-  /// pixels, borders repeated).
+  /// Views of each picture, shown one after the other: names of plan_tta (train/tta.h): identity, hflip,
+  /// vflip, shift:N, five_crop, ten_crop.
   /// A net's views count as one: the mean of their probabilities. Empty: identity alone.
   std::vector<std::string> tta = {};
   /// Passes of each view with the drops active and everything else in evaluation (Gal and

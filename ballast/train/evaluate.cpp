@@ -1,6 +1,8 @@
 #include <ballast/train/evaluate.h>
 
+#include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <map>
 
 #include <ballast/base/check.h>
@@ -12,6 +14,7 @@
 #include <ballast/train/run_setup.h>
 #include <ballast/train/saved_model.h>
 #include <ballast/train/trainer.h>
+#include <ballast/train/tta.h>
 
 namespace ballast {
 namespace {
@@ -26,6 +29,30 @@ std::vector<int32_t> class_map(const std::vector<std::string>& data, const std::
   }
   return map;
 }
+
+/// The mean of the probabilities of tables of the same samples, whose logits are logs of probabilities.
+class MeanTable {
+ public:
+  void add(const PredictionTable& table, double weight) {
+    check<DataError>(sum_.empty() || table.index == first_.index, "evaluate",
+                     "views must be of the same pictures, got ", table.size(), " and ", first_.size(), " of them");
+    if (sum_.empty()) first_ = table;
+    sum_.resize(table.logits.size());
+    for (size_t i = 0; i < sum_.size(); ++i) sum_[i] += weight * std::exp(static_cast<double>(table.logits[i]));
+    weight_ += weight;
+  }
+  PredictionTable mean() {
+    for (size_t i = 0; i < sum_.size(); ++i) {
+      first_.logits[i] = static_cast<float>(std::max(std::log(sum_[i] / weight_), -100.0));
+    }
+    return std::move(first_);
+  }
+
+ private:
+  PredictionTable first_;
+  std::vector<double> sum_;
+  double weight_ = 0;
+};
 
 }  // namespace
 
@@ -65,8 +92,8 @@ EvalResult evaluate_saved(const EvalOptions& options, RunEvents& events) {
   if (channels_last) {
     to_channels_last(*saved.model);
   }
-  const std::unique_ptr<Loader> loader = evaluation_loader(view, pipeline, saved.info.model, options.batch_size, options.workers,
-                                                           channels_last ? Layout::hwc : Layout::chw);
+  const TtaPlan tta = plan_tta(options.tta, pipeline);
+  check(options.mc == 0 || tta.plain(), "evaluate", "tta and mc exclude each other");
   EvaluateOptions e;
   e.device = device;
   e.classes = saved.info.model.num_classes;
@@ -75,15 +102,17 @@ EvalResult evaluate_saved(const EvalOptions& options, RunEvents& events) {
   e.mc_key = Key(saved.info.seed);
   const auto start = std::chrono::steady_clock::now();
   auto elapsed = [&] { return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count(); };
+  MeanTable sum;
   bool stopped = false;
+  int64_t pass = 0;
   e.on_batch = [&](int64_t done) {
     RunProgress p;
     p.epoch = p.epochs = 1;
-    p.step = p.step_in_epoch = done;
-    p.steps = p.steps_per_epoch = view.size();
+    p.step = p.step_in_epoch = pass * view.size() + done;
+    p.steps = p.steps_per_epoch = view.size() * static_cast<int64_t>(tta.pictures.size());
     p.seconds = elapsed();
-    p.images_per_second = static_cast<double>(done) / p.seconds;
-    p.seconds_left = p.seconds_left_epoch = static_cast<double>(view.size() - done) / p.images_per_second;
+    p.images_per_second = static_cast<double>(p.step) / p.seconds;
+    p.seconds_left = p.seconds_left_epoch = static_cast<double>(p.steps - p.step) / p.images_per_second;
     p.phase = to_string(role);
     events.on_progress(p);
     stopped = events.stop_requested();
@@ -91,14 +120,29 @@ EvalResult evaluate_saved(const EvalOptions& options, RunEvents& events) {
   };
   events.on_phase("evaluating");
   EvalResult result;
-  PredictionTable table = evaluate_loader(*saved.model, *loader, e, &result.mc);
+  PredictionTable table;
+  for (; !stopped && pass < static_cast<int64_t>(tta.pictures.size()); ++pass) {
+    const auto picture = static_cast<size_t>(pass);
+    if (!tta.plain()) e.views = tta.views_of(picture);
+    const std::unique_ptr<Loader> loader =
+        evaluation_loader(view, tta.pictures[picture], saved.info.model, options.batch_size, options.workers,
+                          channels_last ? Layout::hwc : Layout::chw);
+    PredictionTable one = evaluate_loader(*saved.model, *loader, e, &result.mc);
+    result.bad_samples = static_cast<int64_t>(loader->bad_samples().size());
+    if (tta.pictures.size() == 1) {
+      table = std::move(one);
+    } else if (!stopped) {
+      sum.add(one, static_cast<double>(e.views.size()));
+    }
+  }
+  if (!stopped && tta.pictures.size() > 1) table = sum.mean();
   result.seconds = elapsed();
   result.interrupted = stopped;
   result.classes = saved.info.classes;
   result.data = data_options.source;
   result.split = std::string(to_string(role));
   result.model = saved.info.model.name;
-  result.bad_samples = static_cast<int64_t>(loader->bad_samples().size());
+  result.views = static_cast<int64_t>(tta.views.size());
   if (stopped) {
     return result;
   }

@@ -28,6 +28,8 @@ struct EvalOptions {
   double temperature = 1;
   /// Monte-Carlo passes with the model's drops active (mc_dropout), whose mean probabilities count; 0: one pass without.
   int64_t mc = 0;
+  /// Views of each picture, whose mean probabilities count; see EnsembleOptions (train/ensemble_model.h).
+  std::vector<std::string> tta = {};
   /// Where to write the predictions as safetensors; empty: nowhere.
   std::filesystem::path predictions;
 };
@@ -44,6 +46,7 @@ struct EvalResult {
   std::string data, split, model;   ///< as resolved, to be printed
   double seconds = 0, images_per_second = 0;
   McSpread mc;                      ///< with EvalOptions::mc
+  int64_t views = 1;                ///< shown of each picture
   int64_t bad_samples = 0;          ///< unreadable files, left out
   bool interrupted = false;         ///< stop_requested() said so; the metrics are empty
 };

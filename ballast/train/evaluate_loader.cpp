@@ -23,6 +23,16 @@ class EvalMode {
   bool training_;
 };
 
+/// (n, K): the logs of the mean probabilities of several views.
+torch::Tensor mean_of_views(Model& model, const torch::Tensor& x, const EvaluateOptions& options) {
+  TtaMean mean;
+  for (const TtaView& view : options.views) {
+    const torch::Tensor z = model.forward(seen(view, x));
+    mean.add(options.temperature == 1 ? z : z / options.temperature);
+  }
+  return mean.log_mean();
+}
+
 }  // namespace
 
 PredictionTable evaluate_loader(Model& model, Loader& loader, const EvaluateOptions& options, McSpread* spread) {
@@ -30,6 +40,8 @@ PredictionTable evaluate_loader(Model& model, Loader& loader, const EvaluateOpti
   const EvalMode eval(model);
   PredictionTable table;
   table.classes = options.classes;
+  const bool views = !options.views.empty();
+  check(!views || options.mc == 0, "evaluate", "tta and mc exclude each other");
   std::optional<McPasses> passes;
   if (options.mc > 0) passes.emplace(model, options.mc, options.mc_key);
   McSpread sum;
@@ -45,11 +57,13 @@ PredictionTable evaluate_loader(Model& model, Loader& loader, const EvaluateOpti
       mc = (*passes)(x, rows, options.temperature);
       rows += slot->n;
     }
-    torch::Tensor logits = passes ? mc.logits : model.forward(x);
+    torch::Tensor logits = passes  ? mc.logits
+                           : views ? mean_of_views(model, x, options)
+                                   : model.forward(x);
     check(logits.dim() == 2 && logits.size(1) == options.classes, "evaluate", "model must have ", options.classes,
           " outputs, got ", logits.size(-1));
     logits = logits.to(torch::kCPU, torch::kFloat);
-    if (options.temperature != 1 && !passes) {
+    if (options.temperature != 1 && !passes && !views) {
       logits = logits / options.temperature;
     }
     logits = logits.contiguous();

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <vector>
 
 #include <torch/types.h>
 
@@ -9,6 +10,7 @@
 #include <ballast/data/loader.h>
 #include <ballast/io/prediction_file.h>
 #include <ballast/train/evaluate.h>
+#include <ballast/train/tta.h>
 
 namespace ballast {
 
@@ -23,6 +25,9 @@ struct EvaluateOptions {
   /// probabilities. Masks are keyed by mc_key.
   int64_t mc = 0;
   Key mc_key = {};
+  /// Views of each picture, whose probabilities are averaged; the table then holds the logs of the means. Empty: the
+  /// picture as it is. Not with mc.
+  std::vector<TtaView> views = {};
   /// Called after each batch with the number of samples done; false: stop, the table is then empty.
   std::function<bool(int64_t done)> on_batch = {};
 };

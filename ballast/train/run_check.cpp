@@ -47,6 +47,15 @@ std::optional<StopReason> RunChecks::check() {
   const int64_t t = run_.trainer->steps();
   if (val_ == nullptr) {
     log_.take_epoch_loss();
+    JsonValue row = JsonValue::object();
+    row["kind"] = "mix";
+    row["step"] = t;
+    row["epoch"] = run_.epoch_share(t);
+    const size_t bare = row.size();
+    log_.take_epoch_mix(row);
+    if (row.size() > bare) {
+      run_.try_to_save([&] { run_.record->metrics(row); });
+    }
     return {};
   }
   const double begin = seconds_now();
@@ -119,6 +128,7 @@ void RunChecks::record(const Metrics& metrics, const StopDecision& decision, dou
   JsonValue row = check_row(run_, "val", t, metrics);
   row["train_loss"] = train_loss;
   row["lr"] = log_.last().lr;
+  log_.take_epoch_mix(row);
   const EarlyStoppingState& stopping = states_.front();
   row["wait"] = stopping.wait;
   row["reference"] = stopping.reference ? JsonValue(*stopping.reference) : JsonValue();

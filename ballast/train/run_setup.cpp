@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <filesystem>
 
+#include <ballast/augment/crop_views.h>
 #include <ballast/augment/presets.h>
 #include <ballast/base/check.h>
 #include <ballast/train/defaults.h>
@@ -104,6 +105,10 @@ void resolve_pipelines(RunSetup& setup, const Defaults& d) {
   setup.train.set_normalize(normalize);
   setup.train.set_semantics(o.augment.semantics == "sequential" ? Semantics::sequential : Semantics::fused);
   setup.eval.set_normalize(normalize);
+  for (const Pipeline* p : {&setup.train, &setup.eval}) {
+    check(crop_views(*p).size() == 1, "augment", "five_crop and ten_crop go with eval --tta and predict --tta, got \"",
+          p->text(), '"');
+  }
   const auto size = setup.eval.output_size();
   const auto train_size = setup.train.output_size();
   check(!size || !train_size || size == train_size, "augment", "train and eval must give pictures of one size, got ",

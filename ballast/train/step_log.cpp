@@ -10,6 +10,8 @@ namespace ballast {
 
 StepLog::StepLog(RunContext& run) : run_(run), digest_(run.setup.options.run.seed), train_start_(seconds_now()) {
   const RunSetup& setup = run.setup;
+  const AugmentSection& augment = setup.options.augment;
+  mixing_ = augment.mixup_alpha.value_or(0) > 0 || augment.cutmix_alpha.value_or(0) > 0 || !augment.cutmix_minmax.empty();
   const LogSection& log = setup.options.log;
   log_every_ = std::max<int64_t>(1, log.every.steps(setup.steps_per_epoch, setup.total_steps));
   if (log.watch) {
@@ -34,6 +36,9 @@ void StepLog::after_step(const StepResult& r, const BatchSlot& slot) {
   window_.loss += r.loss * static_cast<double>(slot.n);
   epoch_loss_ += r.loss * static_cast<double>(slot.n);
   epoch_samples_ += slot.n;
+  if (mixing_) {
+    mix_.add(slot);
+  }
   window_.samples += slot.n;
   ++window_.steps;
   window_.clipped += r.clipped ? 1 : 0;
@@ -87,6 +92,9 @@ JsonValue StepLog::state() const {
   s["samples"] = samples_;
   s["epoch_loss"] = epoch_loss_;
   s["epoch_samples"] = epoch_samples_;
+  if (mixing_) {
+    s["mix"] = std::vector<double>{static_cast<double>(mix_.pictures), static_cast<double>(mix_.mixed), mix_.lambda, mix_.entropy};
+  }
   s["smooth"] = smooth_.state();
   JsonValue window = JsonValue::object();
   window["loss"] = window_.loss;
@@ -111,6 +119,12 @@ void StepLog::restore(const JsonValue& s) {
   samples_ = s.at("samples").integer();
   epoch_loss_ = s.at("epoch_loss").number();
   epoch_samples_ = s.at("epoch_samples").integer();
+  mix_ = {};
+  if (const JsonValue* mix = s.find("mix"); mix != nullptr && mix->size() == 4) {
+    const auto& sums = mix->elements();
+    mix_ = {.pictures = static_cast<int64_t>(sums[0].number()), .mixed = static_cast<int64_t>(sums[1].number()),
+            .lambda = sums[2].number(), .entropy = sums[3].number()};
+  }
   smooth_.restore(s.at("smooth"));
   const JsonValue& window = s.at("window");
   window_ = {};
@@ -142,6 +156,15 @@ double StepLog::take_epoch_loss() {
   epoch_loss_ = 0;
   epoch_samples_ = 0;
   return loss;
+}
+
+void StepLog::take_epoch_mix(JsonValue& row) {
+  if (mixing_) {
+    row["mix.mixed"] = mix_.mixed_share();
+    row["mix.lambda"] = mix_.mean_lambda();
+    row["mix.label_entropy"] = mix_.label_entropy();
+  }
+  mix_ = {};
 }
 
 double StepLog::seconds_per_step() const {

@@ -4,6 +4,7 @@
 #include <deque>
 #include <utility>
 
+#include <ballast/augment/mix_totals.h>
 #include <ballast/base/check.h>
 #include <ballast/data/loader.h>
 #include <ballast/io/json.h>
@@ -59,6 +60,9 @@ class StepLog {
 
   /// Mean loss since the last call.
   double take_epoch_loss();
+  /// What mixing did since the last call, if the run mixes: adds mix.mixed (share), mix.lambda (mean over the mixed
+  /// pictures, as used) and mix.label_entropy to a row.
+  void take_epoch_mix(JsonValue& row);
   SampleDigest& digest() { return digest_; }
   const StepResult& last() const { return last_; }
   const std::deque<double>& last_losses() const { return last_losses_; }
@@ -91,6 +95,8 @@ class StepLog {
   SampleDigest digest_;
   int64_t samples_ = 0, epoch_samples_ = 0;
   double epoch_loss_ = 0;
+  bool mixing_ = false;
+  MixTotals mix_;
   std::deque<double> last_losses_, last_norms_;
   size_t last_bad_ = 0;
   std::deque<std::pair<double, int64_t>> rate_;

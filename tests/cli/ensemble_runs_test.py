@@ -217,7 +217,7 @@ class Trained(Case):
             self.assertAlmostEqual(a["probability"], b["probability"], places=5)
         self.done("predict", self.whole, picture, "--tta", "identity,hflip,shift:2")
         self.refused(self.run_in("predict", run, picture, "--tta", "mirror"), 2,
-                     'a view of --tta must be identity, hflip, vflip or shift:N, got "mirror"')
+                     'a view of --tta must be identity, hflip, vflip, shift:N, five_crop or ten_crop, got "mirror"')
         self.refused(self.run_in("predict", run, picture, "--mc", "5"), 2, "--mc needs a drop layer with p > 0")
 
     def test_the_page_shows_the_pictures_over_which_members_disagree(self):

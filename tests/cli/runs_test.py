@@ -322,6 +322,42 @@ class Use(WithRun):
         self.refused(self.here("eval", "runs/none"), 3, "runs/none")
         self.refused(self.here("eval", "runs/first", "--split", "tset"), 2, 'did you mean "test"?')
 
+    def test_views_of_pictures_are_averaged(self):
+        result = self.here("train", "--data", "photos", *QUICK, "--out", "runs/cropped", "--augment-train", "resize(16) | random_crop(12)",
+                           "--augment-eval", "resize(16) | center_crop(12)", "--mixup", "0.4", "--cutmix", "1")
+        self.assertEqual(result.code, 0, result.err)
+        # What mixing did stands in the record.
+        checks = [row for row in map(json.loads, (self.home / "runs/cropped/metrics.jsonl").read_text().splitlines())
+                  if row["kind"] == "check" and row["split"] == "val"]
+        self.assertEqual(len(checks), 2)
+        for row in checks:
+            self.assertTrue(0 < row["mix.mixed"] <= 1 and 0 <= row["mix.lambda"] < 1 and 0 <= row["mix.label_entropy"] <= math.log(2))
+        plain = self.here("eval", "runs/cropped", "--json").json()
+        self.assertEqual(plain["views"], 1)
+        same = self.here("eval", "runs/cropped", "--json", "--tta", "identity").json()
+        self.assertEqual(same["loss"], plain["loss"])
+        twice = self.here("eval", "runs/cropped", "--json", "--tta", "identity,identity").json()
+        self.assertAlmostEqual(twice["loss"], plain["loss"], places=5)
+        losses = [plain["loss"]]
+        for views, count in [("five_crop", 5), ("ten_crop", 10), ("identity,hflip,shift:1,five_crop", 11)]:
+            result = self.here("eval", "runs/cropped", "--json", "--tta", views)
+            self.assertEqual(result.code, 0, result.err)
+            self.assertEqual(result.json()["views"], count)
+            self.assertEqual(result.json()["n"], plain["n"])
+            losses.append(result.json()["loss"])
+        self.assertEqual(len(set(losses)), 4, "other views give other figures")
+        # eval and predict average alike.
+        table = self.here("eval", "runs/cropped", "--split", "test", "--tta", "ten_crop")
+        self.assertIn("views     10 a picture", table.out)
+        rows = [line.split(",") for line in (self.home / "runs/cropped/split.csv").read_text().splitlines()[1:]]
+        files = ["photos/" + row[1] for row in rows if row[2] == "test"]
+        got = self.here("predict", "runs/cropped", *files, "--json", "--tta", "ten_crop", "--topk", "3").json()["predictions"]
+        loss = -sum(math.log(next(t["probability"] for t in p["top"] if t["class"] == f.split("/")[1])) for p, f in zip(got, files))
+        self.assertAlmostEqual(loss / len(files), losses[2], places=4)
+        self.refused(self.here("eval", "runs/cropped", "--tta", "five_crop", "--mc", "2"), 2, "tta and mc exclude each other")
+        self.refused(self.here("train", "--data", "photos", *QUICK, "--out", "runs/no", "--augment-eval", "resize(16) | five_crop(12)",
+                               "--augment-train", "random_crop(12)"), 2, "five_crop and ten_crop go with eval --tta and predict --tta")
+
     def test_eval_without_a_test_part(self):
         result = self.here("train", "--data", "photos", *QUICK, "--out", "runs/untested", "--data.split.test", "0")
         self.assertEqual(result.code, 0, result.err)
