@@ -15,7 +15,8 @@ RunAugmentation run_augmentation(const std::filesystem::path& run) {
   const std::string file = (run / "config.toml").string();
   if (auto problems = apply_toml(table, read_config_file(file), file); !problems.empty()) throw OptionError(problems);
   check<DataError>(!o.augment.train.is_auto(), "augment", file, " names no training pipeline (augment.train)");
-  RunAugmentation out{open_data(data_options(o), Key(o.run.seed)), Pipeline::parse(*o.augment.train), {}, -1, o.run.seed};
+  RunAugmentation out{open_data(data_options(o), Key(o.run.seed)), Pipeline::parse(*o.augment.train), {}, -1,
+                      o.run.data_seed.value_or(o.run.seed)};
   if (o.augment.normalize == "imagenet") {
     out.train.set_normalize(imagenet_normalize());
   } else if (o.augment.normalize == "dataset") {

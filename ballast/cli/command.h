@@ -97,6 +97,7 @@ std::unique_ptr<Command> make_ensemble_eval_command();
 std::unique_ptr<Command> make_ensemble_report_command();
 std::unique_ptr<Command> make_ensemble_predict_command();
 std::unique_ptr<Command> make_ensemble_soup_command();
+std::unique_ptr<Command> make_ensemble_distill_command();
 std::unique_ptr<Command> make_what_if_command();
 std::unique_ptr<Command> make_fsck_command();
 std::unique_ptr<Command> make_lr_find_command();

@@ -41,6 +41,9 @@ TrainingPlan training_from(const JsonValue& json) {
   for (const JsonValue& v : json.at("vary").elements()) out.vary.push_back(v.string());
   out.vary_mode = json.at("vary_mode").string();
   out.bag = json.at("bag").string();
+  if (const JsonValue* share = json.find("share"); share != nullptr) {
+    for (const JsonValue& v : share->elements()) out.share.push_back(v.string());
+  }
   out.common = pairs_from(&json.at("common"));
   return out;
 }
@@ -52,6 +55,7 @@ JsonValue training_json(const TrainingPlan& plan) {
   out["vary"] = JsonValue(plan.vary);
   out["vary_mode"] = plan.vary_mode;
   out["bag"] = plan.bag;
+  if (!plan.share.empty()) out["share"] = JsonValue(plan.share);
   out["common"] = pairs_json(plan.common);
   return out;
 }
@@ -78,6 +82,7 @@ EnsemblePlan read_plan(const fs::path& folder) {
     one.folder = m.at("folder").string();
     one.retired = m.find("retired") != nullptr;
     one.lost = m.find("lost") != nullptr;
+    if (m.find("lowered") != nullptr) one.lowered = m.at("lowered").integer();
     if (m.find("seed") != nullptr) one.seed = m.at("seed").unsigned_integer();
     if (m.find("folds") != nullptr) one.folds = m.at("folds").integer();
     one.predictions = m.string_or("predictions", "");
@@ -96,6 +101,7 @@ void write_plan(const fs::path& folder, const EnsemblePlan& plan) {
     one["folder"] = m.folder;
     if (m.retired) one["retired"] = true;
     if (m.lost) one["lost"] = true;
+    if (m.lowered > 0) one["lowered"] = m.lowered;
     if (m.seed) one["seed"] = *m.seed;
     if (m.folds > 0) one["folds"] = m.folds;
     if (!m.predictions.empty()) one["predictions"] = m.predictions;

@@ -17,7 +17,8 @@ struct PlannedMember {
   std::string name;
   std::string folder;  ///< of its run: absolute, or relative to the ensemble's
   bool retired = false;
-  bool lost = false;  ///< its training failed; `ensemble train` tries it again
+  bool lost = false;    ///< its training failed; `ensemble train` tries it again
+  int64_t lowered = 0;  ///< how often its rate was cut because it diverged
   /// Of a member that the ensemble trains; none: it was adopted.
   std::optional<uint64_t> seed;
   /// Its nets, each trained without one fold, in folder/fold-0 ...; 0: one net, in the folder
@@ -37,6 +38,8 @@ struct TrainingPlan {
   std::vector<std::string> vary;
   std::string vary_mode = "zip";
   std::string bag = "none";
+  /// What members do not draw of their own, but of `seed`: init, data, drop.
+  std::vector<std::string> share;
   /// Keys that all members have, as TOML values: {"optim.lr", "0.1"}.
   std::vector<std::pair<std::string, std::string>> common;
 

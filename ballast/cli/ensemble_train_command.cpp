@@ -34,10 +34,17 @@ std::string check_member_bag(const std::string& text) {
          "\"";
 }
 
+std::string check_share(const std::string& text) {
+  return text == "init" || text == "data" || text == "drop"
+             ? ""
+             : "must be of init, data and drop, got \"" + text + "\"";
+}
+
 struct ParallelFlags {
   Auto<int64_t> jobs;
   int64_t retries = 2;
   int64_t min_members = 2;
+  std::string on_diverge = "skip";
 };
 template <class Visitor>
 void describe(Visitor& visit, ParallelFlags& o) {
@@ -53,12 +60,18 @@ void describe(Visitor& visit, ParallelFlags& o) {
         {.help = "fewer trained members than this fail the command",
          .flags = "--min-members",
          .range = between(1, 10'000)});
+  visit("on_diverge", o.on_diverge,
+        {.help = "a member that diverges is left out; or begins anew with 0.3 of its rate, at most "
+                 "three times",
+         .flags = "--on-diverge",
+         .choices = "skip lower-lr"});
 }
 
 struct VaryFlags {
   std::vector<std::string> vary;
   std::string vary_mode = "zip";
   std::string bag = "none";
+  std::vector<std::string> share;
 };
 template <class Visitor>
 void describe(Visitor& visit, VaryFlags& o) {
@@ -77,6 +90,13 @@ void describe(Visitor& visit, VaryFlags& o) {
                  "predictions on it serve stacking",
          .flags = "--bag",
          .check = check_member_bag});
+  visit(
+      "share", o.share,
+      {.help = "what members have in common: init (initial values), data (order, augmentation and "
+               "mixing of the pictures), drop (masks); isolates what makes them differ",
+       .flags = "--share",
+       .value_name = "KIND,KIND",
+       .check = check_share});
 }
 
 /// --out, runs/<name>, or the next runs/ensemble-<n> that does not exist.
@@ -125,6 +145,7 @@ int train_and_finish(const Session& session, const fs::path& folder, EnsemblePla
                                  {.jobs = flags.jobs.value_or(0),
                                   .retries = flags.retries,
                                   .min_members = flags.min_members,
+                                  .lower_lr = flags.on_diverge == "lower-lr",
                                   .without = applied_variables(table)});
   return code == kDone ? finish(session, folder) : code;
 }
@@ -184,6 +205,8 @@ class EnsembleTrainCommand : public Command {
                  "model=resnet20,lenet,wide_resnet16_4"},
                 {"other learning rates",
                  "ballast ensemble train --out runs/rates --members 3 --vary lr=0.05,0.1,0.2"},
+                {"the same start for all: how much does the order of the pictures alone do?",
+                 "ballast ensemble train --out runs/order --members 5 --share init,drop"},
                 {"other pictures each",
                  "ballast ensemble train --out runs/bags --members 5 --bag bootstrap"},
                 {"out-of-fold predictions, for stacking",
@@ -225,6 +248,12 @@ class EnsembleTrainCommand : public Command {
     out.vary = join_vary(vary_.vary);
     out.vary_mode = vary_.vary_mode;
     out.bag = vary_.bag;
+    out.share = vary_.share;
+    std::ranges::sort(out.share);
+    if (out.share.size() >= 3 && out.vary.empty() && out.bag == "none")
+      usage_error("--share init,data,drop leaves nothing that differs: give --vary or --bag too");
+    if (options_.run.init_seed || options_.run.data_seed || options_.run.drop_seed)
+      usage_error("--init-seed, --data-seed and --drop-seed are a single run's: give --share");
     const bool folds = out.bag.starts_with("folds:");
     if (folds && options_.data.split_hold > 0)
       usage_error("--hold-share must be 0 with --bag folds:K, which holds folds out");

@@ -159,6 +159,7 @@ const std::vector<CommandEntry>& command_catalog() {
       {"ensemble eval", make_ensemble_eval_command},
       {"ensemble report", make_ensemble_report_command},
       {"ensemble soup", make_ensemble_soup_command},
+      {"ensemble distill", make_ensemble_distill_command},
       {"ensemble predict", make_ensemble_predict_command},
       {"calibrate", make_calibrate_command},
       {"what-if", make_what_if_command}, {"fsck", make_fsck_command},           {"verify", make_verify_command},

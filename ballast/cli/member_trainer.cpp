@@ -1,6 +1,8 @@
 #include "member_trainer.h"
 
 #include <algorithm>
+#include <array>
+#include <charconv>
 #include <chrono>
 #include <exception>
 #include <mutex>
@@ -9,9 +11,11 @@
 #include <thread>
 
 #include <ballast/base/check.h>
+#include <ballast/base/config_file.h>
 #include <ballast/base/cpu.h>
 #include <ballast/io/jsonl.h>
 #include <ballast/report/table.h>
+#include <ballast/train/run_options.h>
 
 #include "child_process.h"
 
@@ -20,14 +24,22 @@ namespace {
 
 namespace fs = std::filesystem;
 
+constexpr double kLower = 0.3;
+constexpr int64_t kMostLowered = 3;
+
 /// One net to train: a member, or one fold of it.
 struct Net {
-  const PlannedMember* member = nullptr;
+  PlannedMember* member = nullptr;
   int64_t fold = 0;
   fs::path run;
   std::string name;
   int64_t attempts = 0;
 };
+
+std::string shortest_text(double value) {
+  std::array<char, 32> buffer{};
+  return {buffer.data(), std::to_chars(buffer.data(), buffer.data() + buffer.size(), value).ptr};
+}
 
 /// How the run there ended, or "" if it has not.
 std::string ended_as(const fs::path& run) {
@@ -50,18 +62,21 @@ std::string common_toml(const TrainingPlan& plan) {
 
 class MemberTrainer {
  public:
-  MemberTrainer(const Session& session, const fs::path& folder, const EnsemblePlan& plan,
+  MemberTrainer(const Session& session, const fs::path& folder, EnsemblePlan& plan,
                 const MemberTrainerOptions& options)
       : session_(session),
         folder_(folder),
+        plan_(plan),
         training_(plan.training.value()),
         options_(options),
         events_(folder / "events.jsonl") {
-    for (const PlannedMember& m : plan.members) {
+    for (PlannedMember& m : plan.members) {
       if (!m.seed || m.retired) continue;
       const auto runs = member_runs(folder, m);
       for (size_t f = 0; f < runs.size(); ++f) {
-        const std::string how = ended_as(runs[f]);
+        std::string how = ended_as(runs[f]);
+        const bool diverged = how == "diverged" || how == "non_finite";
+        if (diverged && (has_other_rate(runs[f], m) || lower_rate(m, runs[f]))) how = "";
         if (how == "diverged" || how == "non_finite") {
           lose(m.id, "member " + m.name + " is lost: it " +
                          (how == "diverged" ? "diverged" : "became non-finite"));
@@ -107,6 +122,48 @@ class MemberTrainer {
   const std::vector<std::string>& lost_why() const { return why_; }
 
  private:
+  /// The options of the run there, with the member's recipe; nothing if there is none yet.
+  static std::optional<RunOptions> options_of(const fs::path& run) {
+    const fs::path config = run / "config.toml";
+    std::error_code error;
+    if (!fs::exists(config, error)) return {};
+    RunOptions out;
+    OptionTable table = option_table(out);
+    apply_toml(table, read_text_file(config, 1 << 26), config.string());
+    return out;
+  }
+  /// The run there is one from before the member's rate was cut.
+  static bool has_other_rate(const fs::path& run, const PlannedMember& m) {
+    if (m.lowered == 0) return false;
+    const std::optional<RunOptions> there = options_of(run);
+    RunOptions wanted;
+    OptionTable table = option_table(wanted);
+    for (const auto& [key, value] : m.recipe) {
+      if (key == "optim.lr") table.set(key, OptionValue::from_text(value), "");
+    }
+    return there && *there->optim.lr != *wanted.optim.lr;
+  }
+  /// Gives a member that diverged another rate, in the plan. False: it is not to have one.
+  bool lower_rate(PlannedMember& m, const fs::path& run) {
+    const std::optional<RunOptions> there = options_of(run);
+    if (!options_.lower_lr || m.folds > 0 || m.lowered >= kMostLowered || !there ||
+        there->optim.lr.is_auto())
+      return false;
+    const std::string lr = shortest_text(kLower * *there->optim.lr);
+    const auto at =
+        std::ranges::find(m.recipe, "optim.lr", &std::pair<std::string, std::string>::first);
+    if (at == m.recipe.end()) {
+      m.recipe.emplace_back("optim.lr", lr);
+    } else {
+      at->second = lr;
+    }
+    ++m.lowered;
+    m.lost = false;
+    write_plan(folder_, plan_);
+    session_.note("member " + m.name + " diverged: it begins anew with --lr " + lr);
+    return true;
+  }
+
   void lose(int64_t id, std::string why) {
     if (std::ranges::count(lost_, id) == 0) lost_.push_back(id);
     why_.push_back(std::move(why));
@@ -150,12 +207,18 @@ class MemberTrainer {
         .log = fs::path(net.run).concat(".log"),
         .threads = static_cast<int>(training_.threads),
         .cores = cores,
-        .passes = [this](std::string_view name) { return std::ranges::count(options_.without, name) == 0; },
+        .passes =
+            [this](std::string_view name) {
+              return std::ranges::count(options_.without, name) == 0;
+            },
     };
     const auto set = [&](const std::string& key, const std::string& value) {
       out.words.push_back("--" + key + "=" + value);
     };
     for (const auto& [key, value] : m.recipe) set(key, value);
+    for (const std::string& kind : training_.share)
+      set("run." + kind + "_seed", std::to_string(training_.seed));
+    if (has_other_rate(net.run, m)) set("run.overwrite", "true");
     set("run.seed", std::to_string(net_seed(m, net.fold)));
     set("data.split.seed", std::to_string(training_.seed));
     set("data.bag", m.folds == 0
@@ -179,7 +242,11 @@ class MemberTrainer {
   }
 
   void train(Net net, const std::vector<int>& cores) {
-    const ChildOptions options = child(net, cores);
+    ChildOptions options;
+    {
+      const std::lock_guard lock(mutex_);
+      options = child(net, cores);
+    }
     make_folders(options.log.parent_path());
     {
       const std::lock_guard lock(mutex_);
@@ -202,6 +269,10 @@ class MemberTrainer {
       return;
     }
     event(end.code == kNonFinite ? "diverged" : "failed", net, &end);
+    if (end.code == kNonFinite && lower_rate(*net.member, net.run)) {
+      again_.push_back(net);
+      return;
+    }
     const std::string how = end.signal != 0 ? "ended by signal " + std::to_string(end.signal)
                                             : "exit code " + std::to_string(end.code);
     // Wrong words and data are wrong for ever, and so is a loss that grows.
@@ -218,6 +289,7 @@ class MemberTrainer {
 
   const Session& session_;
   fs::path folder_;
+  EnsemblePlan& plan_;
   const TrainingPlan& training_;
   const MemberTrainerOptions& options_;
   std::mutex mutex_;

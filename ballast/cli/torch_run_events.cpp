@@ -83,7 +83,7 @@ std::string plan_text(const RunPlan& p) {
       line("model", p.model + " at " + std::to_string(p.width) + " x " + std::to_string(p.height) + " px: " +
                         si(static_cast<double>(p.parameters)) + " parameters, " +
                         si(static_cast<double>(p.multiply_adds)) + " multiply-adds a picture; start: " + p.init) +
-      start + line("augment", p.train_pipeline) + line("train", train) + line("best by", p.monitor) +
+      start + (p.teacher.empty() ? "" : line("teacher", p.teacher)) + line("augment", p.train_pipeline) + line("train", train) + line("best by", p.monitor) +
       line("machine", p.device + ", " + std::to_string(p.threads) + (p.threads == 1 ? " thread, " : " threads, ") + p.layout +
                           (p.precision == "bf16" ? ", bf16" : "") + ", seed " + std::to_string(p.seed) + ", fingerprint " + p.fingerprint);
   if (p.seconds_estimate > 0) {
@@ -116,6 +116,9 @@ nlohmann::ordered_json plan_json(const RunPlan& p) {
           {"device", p.device}, {"layout", p.layout}, {"precision", p.precision}, {"threads", p.threads}, {"workers", p.workers}, {"seed", p.seed},
           {"fingerprint", p.fingerprint}, {"images_per_second", p.images_per_second},
           {"seconds_estimate", p.seconds_estimate}};
+  if (!p.teacher.empty()) {
+    plan["teacher"] = p.teacher;
+  }
   plan["resumed_step"] = p.resumed_step;
   plan["start"] = nlohmann::ordered_json::parse(start_json(p.start).text());
   return plan;

@@ -94,6 +94,9 @@ int train_with_torch(const Session& session, const TrainRequest& request) {
     if (!result.test.empty()) {
       text += "test      " + metrics_text(result.test) + "\n";
     }
+    if (!result.teacher.empty()) {
+      text += "teacher   " + metrics_text(result.teacher) + "\n";
+    }
     if (result.bad_samples > 0) {
       text += "bad       " + format_count(result.bad_samples) + " pictures could not be read: see bad_samples.csv\n";
     }
@@ -120,6 +123,9 @@ int train_with_torch(const Session& session, const TrainRequest& request) {
       {"images_per_second", result.images_per_second},
       {"bad_samples", result.bad_samples},
   };
+  if (!result.teacher.empty()) {
+    document["teacher"] = metrics_json(result.teacher);
+  }
   document["plan"] = events.plan() ? plan_json(*events.plan()) : ordered_json();
   session.document(document);
   if (result.interrupted) {

@@ -62,6 +62,8 @@ void RunSections::result() {
   const CheckRow* best = r_.best_check();
   const CheckRow* last = r_.last_check();
   const CheckRow* main = test ? test : best;
+  const std::vector<const CheckRow*> teachers = r_.checks_of("teacher");
+  const CheckRow* teacher = teachers.empty() ? nullptr : teachers.back();
   h_.open("dl", {{"class", "hero"}});
   if (main) {
     double top1 = main->metric("top1");
@@ -69,6 +71,10 @@ void RunSections::result() {
                              : main->split + " loss",
          std::isfinite(top1) ? percent_text(top1, 2) : format_significant(main->metric("loss"), 4),
          interval_text(*main, std::isfinite(top1) ? "top1" : "loss"), true);
+  }
+  if (teacher) {
+    fact("Teacher on the same pictures", percent_text(teacher->metric("top1"), 2),
+         interval_text(*teacher, "top1"));
   }
   if (test && best) {
     fact("Best validation", metric_text("top1", best->metric("top1")), "at " + check_place(*best));
@@ -89,6 +95,9 @@ void RunSections::result() {
   std::vector<std::pair<std::string, const CheckRow*>> columns;
   if (test) {
     columns.emplace_back("test", test);
+  }
+  if (teacher) {
+    columns.emplace_back("teacher, test", teacher);
   }
   if (best) {
     columns.emplace_back("val, best", best);

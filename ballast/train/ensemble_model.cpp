@@ -6,12 +6,14 @@
 #include <ATen/Functions.h>
 
 #include <ballast/base/check.h>
+#include <ballast/base/sha256.h>
 #include <ballast/drop/mc_dropout.h>
 #include <ballast/models/model.h>
 #include <ballast/train/machine.h>
 #include <ballast/train/saved_model.h>
 #include <ballast/train/trainer.h>
 #include <ballast/train/tta.h>
+#include <ballast/weights/state_dict.h>
 
 namespace ballast {
 namespace {
@@ -176,6 +178,33 @@ std::vector<std::vector<EnsembleNet>> Ensemble::nets() const {
     for (const Net& net : member) out.back().push_back({net.saved.model, net.inputs[0], net.classes});
   }
   return out;
+}
+
+std::string Ensemble::digest() const {
+  const State& s = *state_;
+  Sha256 sha;
+  const auto add = [&](const auto& values) { sha.update(std::as_bytes(std::span(values))); };
+  const auto add_one = [&](double value) { sha.update(std::as_bytes(std::span(&value, 1))); };
+  for (const std::vector<Net>& member : s.members) {
+    add_one(static_cast<double>(member.size()));
+    for (const Net& net : member) {
+      for (const auto& [name, tensor] : state_dict(*net.saved.model)) {
+        const torch::Tensor t = tensor.to(torch::kCPU).contiguous();
+        sha.update(name);
+        sha.update(std::span(static_cast<const std::byte*>(t.data_ptr()), t.nbytes()));
+      }
+      if (s.own_temperatures) add_one(net.saved.info.temperature);
+    }
+  }
+  add_one(static_cast<double>(s.rule.rule));
+  add_one(s.rule.temperature);
+  add(s.rule.weights);
+  add(s.rule.member_temperature);
+  if (s.rule.stack) {
+    add(s.rule.stack->weights);
+    add(s.rule.stack->bias);
+  }
+  return hex(sha.finish()).substr(0, 16);
 }
 
 bool Ensemble::single() const {

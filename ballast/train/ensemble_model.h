@@ -76,6 +76,8 @@ class Ensemble {
   const EnsembleRule& rule() const;
   /// Of each member its nets, whose mean probabilities are what it says.
   std::vector<std::vector<EnsembleNet>> nets() const;
+  /// 16 hex digits of all weights and of the rule: what the answers hang on.
+  std::string digest() const;
 
   /// x: (N, C, H, W) float32 in [0, 1], resized to the input size: each net normalizes it as it
   /// was trained.

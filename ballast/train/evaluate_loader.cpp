@@ -57,9 +57,10 @@ PredictionTable evaluate_loader(Model& model, Loader& loader, const EvaluateOpti
       mc = (*passes)(x, rows, options.temperature);
       rows += slot->n;
     }
-    torch::Tensor logits = passes  ? mc.logits
-                           : views ? mean_of_views(model, x, options)
-                                   : model.forward(x);
+    torch::Tensor logits = passes            ? mc.logits
+                           : views           ? mean_of_views(model, x, options)
+                           : options.forward ? options.forward(x)
+                                             : model.forward(x);
     check(logits.dim() == 2 && logits.size(1) == options.classes, "evaluate", "model must have ", options.classes,
           " outputs, got ", logits.size(-1));
     logits = logits.to(torch::kCPU, torch::kFloat);

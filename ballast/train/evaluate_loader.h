@@ -28,6 +28,8 @@ struct EvaluateOptions {
   /// Views of each picture, whose probabilities are averaged; the table then holds the logs of the means. Empty: the
   /// picture as it is. Not with mc.
   std::vector<TtaView> views = {};
+  /// In place of the model's forward pass; without mc. Empty: the model's.
+  std::function<torch::Tensor(const torch::Tensor& x)> forward = {};
   /// Called after each batch with the number of samples done; false: stop, the table is then empty.
   std::function<bool(int64_t done)> on_batch = {};
 };

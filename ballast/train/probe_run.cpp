@@ -22,9 +22,9 @@ ProbedRun probe_run(const RunOptions& options, const std::vector<std::string>& s
   for (const std::string& name : names) {
     ModelOptions model_options = setup.model;
     model_options.init = name;
-    const std::shared_ptr<Model> model = make_model(model_options, setup.key());
+    const std::shared_ptr<Model> model = make_model(model_options, setup.init_key());
     StartPlan start;
-    load_pretrained(*model, setup.options, setup.key(), start);
+    load_pretrained(*model, setup.options, setup.init_key(), start);
     if (!x.defined()) {
       const bool channels_last = setup.options.train.layout == "channels_last" ||
                                  (setup.options.train.layout == "auto" && model->prefers_channels_last());
@@ -47,7 +47,7 @@ ProbedRun probe_run(const RunOptions& options, const std::vector<std::string>& s
     }
     if (x.is_contiguous(torch::MemoryFormat::ChannelsLast)) to_channels_last(*model);
     if (model->options().init == "lsuv" && start.path.empty()) {
-      lsuv(*model, [&](torch::Tensor in) { return model->forward(std::move(in)); }, x, {.key = setup.key()});
+      lsuv(*model, [&](torch::Tensor in) { return model->forward(std::move(in)); }, x, {.key = setup.init_key()});
     }
     result.starts.emplace_back(name == "auto" ? model->options().init : name, probe_model(*model, x, y, probe));
     if (result.drop_order.empty()) {

@@ -43,6 +43,9 @@ void begin_record(RunContext& run) {
   row["classes"] = run.setup.data.classes;
   row["fingerprint"] = run.plan.fingerprint;
   row["data_digest"] = run.setup.data.split_digest();
+  if (run.teacher) {
+    row["teacher"] = run.teacher->digest();
+  }
   run.record->metrics(row);
 }
 
@@ -290,6 +293,9 @@ RunPosition go_on(RunContext& run, RunChecks& checks, RunCheckpoints& checkpoint
     check<DataError>(!o.exact, "run", text, ": the bits would not be those of an unbroken run (--exact)");
     run.warn(text + ": the bits will not be those of an unbroken run");
   }
+  check<DataError>(!run.teacher || resume.state().string_or("teacher", "") == run.teacher->digest(),
+                   "distill", o.distill.teacher, " must say what it said when the run began: its weights "
+                   "or its rule have changed; --restart begins anew");
   run.record = std::make_unique<RunRecord>(*run.folder, o.log.tensorboard, resume.record());
   run.record->event("resume", t, "process " + std::to_string(getpid()) + ", from checkpoints/" + resume.checkpoint()->name);
   for (const std::string& text : resume.passed_over()) {

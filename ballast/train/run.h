@@ -47,6 +47,8 @@ struct RunPlan {
   double seconds_estimate = 0;             ///< of the whole run, checks included
   /// The start of the weights: "resnet"; "lsuv on 128 pictures: 7 of 9 layers rescaled, by 0.4 to 1.9".
   std::string init;
+  /// "runs/ens, 5 members: 0.9 of the loss, at temperature 4"; empty: no teacher.
+  std::string teacher;
   /// How to get more or less of what was chosen: "more: --epochs 60, --model resnet34, --image-size 224".
   std::vector<std::string> hints;
   /// Pre-trained weights, frozen parts, groups of parameters.
@@ -117,6 +119,7 @@ struct RunResult {
   int64_t epochs = 0, steps = 0;           ///< done
   int64_t best_epoch = 0, best_step = 0;
   std::vector<std::pair<std::string, double>> val, test;  ///< of the restored weights; empty without that split
+  std::vector<std::pair<std::string, double>> teacher;    ///< its own on the test split; empty without either
   double seconds = 0;                      ///< whole run
   double train_seconds = 0;                ///< training and checks
   double images_per_second = 0;

@@ -152,6 +152,9 @@ JsonValue RunCheckpoints::state(const RunPosition& position, const RecordPositio
   s["threads"] = at::get_num_threads();
   s["fingerprint"] = run_.plan.fingerprint;
   s["classes"] = run_.setup.data.classes;
+  if (run_.teacher) {
+    s["teacher"] = run_.teacher->digest();
+  }
   s["config"] = deciding_values(run_.setup.options);
   s["edits"] = edits;
   JsonValue rec = JsonValue::object();

@@ -8,6 +8,7 @@
 #include <ballast/base/check.h>
 #include <ballast/init/lsuv.h>
 #include <ballast/models/model.h>
+#include <ballast/report/table.h>
 #include <ballast/train/machine.h>
 #include <ballast/train/pretrained.h>
 #include <ballast/train/tensor_batch.h>
@@ -38,11 +39,11 @@ RunContext::RunContext(const RunOptions& options, RunEvents& run_events, bool re
   setup = set_up_run(options);
   set_math(setup.options.math.level);
   const RunOptions& o = setup.options;
-  model = make_model(setup.model, setup.key());
+  model = make_model(setup.model, setup.init_key());
   setup.model = model->options();
   plan.init = setup.model.init;
   if (!resumed) {
-    load_pretrained(*model, o, setup.key(), plan.start);
+    load_pretrained(*model, o, setup.init_key(), plan.start);
   }
   frozen = freeze(*model, o.train.freeze);
   note_frozen(frozen, plan.start);
@@ -56,6 +57,7 @@ RunContext::RunContext(const RunOptions& options, RunEvents& run_events, bool re
   if (channels_last) {
     to_channels_last(*model);
   }
+  load_teacher();
   trainer = std::make_unique<Trainer>(*model, [this](const torch::Tensor& x) { return forward(x); }, trainer_options());
   loader = training_loader(setup, layout);
   training_mode();
@@ -75,6 +77,42 @@ RunContext::RunContext(const RunOptions& options, RunEvents& run_events, bool re
   if (o.average.swa) {
     swa = std::make_unique<Swa>(*model);
   }
+}
+
+void RunContext::load_teacher() {
+  const DistillSection& d = setup.options.distill;
+  if (d.teacher.empty()) {
+    return;
+  }
+  events.on_phase("reading the teacher");
+  EnsembleOptions options;
+  options.device = setup.options.run.device;
+  options.threads = static_cast<int>(setup.options.run.threads.value_or(0));
+  teacher = std::make_unique<Ensemble>(load_ensemble(d.teacher, options));
+  const std::vector<std::string>& theirs = teacher->classes();
+  check<DataError>(theirs.size() == setup.data.classes.size(), "distill",
+                   "teacher must have the ", setup.data.classes.size(), " classes of the data, got ",
+                   theirs.size(), " in ", d.teacher);
+  for (size_t c = 0; c < theirs.size(); ++c) {
+    check<DataError>(theirs[c] == setup.data.classes[c], "distill", "teacher must have the classes of the "
+                     "data in their order, got \"", theirs[c], "\" for \"", setup.data.classes[c], "\" in ",
+                     d.teacher);
+  }
+  const ModelOptions& m = setup.model;
+  for (const NetInput& in : teacher->inputs()) {
+    check<DataError>(in.channels == m.in_channels && in.height == m.height && in.width == m.width,
+                     "distill", "teacher must take pictures of ", m.in_channels, " x ", m.height, " x ",
+                     m.width, " as the student does, got ", in.channels, " x ", in.height, " x ",
+                     in.width, " in ", d.teacher);
+  }
+  plan.teacher = d.teacher + ", " + std::to_string(teacher->members()) +
+                 (teacher->members() == 1 ? " member: " : " members: ") +
+                 format_significant(d.alpha, 3) + " of the loss, at temperature " +
+                 format_significant(d.temperature, 3);
+}
+
+torch::Tensor RunContext::teach(const torch::Tensor& x, const Normalize& normalized) const {
+  return teacher->predict(x, normalized).probability.clamp_min(1e-12).log();
 }
 
 void RunContext::warn(const std::string& text) {
@@ -111,7 +149,7 @@ void RunContext::start_from_data() {
   }
   const torch::Tensor x = at::cat(parts).slice(0, 0, kSamples).to(device);
   const std::vector<LsuvRow> rows =
-      lsuv(*model, [this](torch::Tensor in) { return model->forward(std::move(in)); }, x, {.key = setup.key()});
+      lsuv(*model, [this](torch::Tensor in) { return model->forward(std::move(in)); }, x, {.key = setup.init_key()});
   plan.init = "lsuv on " + std::to_string(x.size(0)) + " pictures: " + lsuv_summary(rows);
 }
 
@@ -148,7 +186,13 @@ TrainerOptions RunContext::trainer_options() const {
   t.loss = o.loss.name == "bce" ? LossName::bce : o.loss.name == "focal" ? LossName::focal : LossName::cross_entropy;
   t.focal_gamma = o.loss.gamma;
   t.label_smoothing = *o.loss.label_smoothing;
-  t.seed = o.run.seed;
+  if (teacher) {
+    // It sees what the student sees: the augmented picture, mixed or not (arXiv:2106.05237).
+    t.teacher = [this](const torch::Tensor& x) { return teach(x, setup.train.normalize()); };
+  }
+  t.distill_alpha = o.distill.alpha;
+  t.distill_temperature = o.distill.temperature;
+  t.seed = o.run.drop_seed.value_or(o.run.seed);
   t.clip = !o.train.clip ? ClipMode::off : o.train.clip_mode() == "norm" ? ClipMode::norm
            : o.train.clip_mode() == "agc" ? ClipMode::agc : ClipMode::value;
   t.head = model->classifier();

@@ -11,6 +11,7 @@
 
 #include <ballast/drop/scheduled_drops.h>
 #include <ballast/train/ema.h>
+#include <ballast/train/ensemble_model.h>
 #include <ballast/train/evaluate_loader.h>
 #include <ballast/train/run.h>
 #include <ballast/train/run_folder.h>
@@ -86,6 +87,7 @@ class RunContext {
   Layout layout = Layout::chw;
   FreezeReport frozen;
   std::vector<ParamGroup> groups;
+  std::unique_ptr<Ensemble> teacher;      ///< null: none
   std::unique_ptr<Trainer> trainer;
   std::unique_ptr<Loader> loader;
   std::unique_ptr<StepWatch> watch;  ///< null: off
@@ -102,7 +104,11 @@ class RunContext {
   /// The longest save so far, and seconds of saves and checks since the last row of timing.jsonl.
   double save_time = 0, save_seconds_since = 0, check_time = 0, check_seconds_since = 0;
 
+  /// What the teacher says of normalized pictures (n, C, H, W): log-probabilities (n, K).
+  torch::Tensor teach(const torch::Tensor& x, const Normalize& normalized) const;
+
  private:
+  void load_teacher();
   void start_from_data();
   int failed_saves_ = 0;
 };

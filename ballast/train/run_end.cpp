@@ -84,6 +84,31 @@ bool evaluate_test(RunContext& run, int64_t step, RunResult& result, BadSamples&
   return true;
 }
 
+// The teacher on the same pictures. False: a request to stop came.
+bool evaluate_teacher(RunContext& run, int64_t step, RunResult& result) {
+  const std::unique_ptr<Loader> test = run.teacher ? run.evaluation(Role::test) : nullptr;
+  if (test == nullptr) {
+    return true;
+  }
+  run.events.on_phase("evaluating the teacher");
+  EvaluateOptions options = run.evaluate_options();
+  options.forward = [&run](const torch::Tensor& x) { return run.teach(x, run.setup.eval.normalize()); };
+  options.on_batch = [&run](int64_t) { return !run.events.stop_requested(); };
+  PredictionTable table = evaluate_loader(*run.model, *test, options);
+  if (table.size() == 0 && run.events.stop_requested()) {
+    return false;
+  }
+  const Metrics metrics = compute_metrics(table);
+  const JsonValue row = check_row(run, "teacher", step, metrics);
+  result.teacher = named_metrics(metrics);
+  run.try_to_save([&] {
+    run.record->metrics(row);
+    run.record->sync();
+  });
+  write_table(run, table, "teacher", step);
+  return true;
+}
+
 // The averaged weights with batch statistics of their own become the result. False: a request to stop came.
 bool take_swa(RunContext& run, RunChecks& checks) {
   const int64_t t = run.trainer->steps();
@@ -157,6 +182,9 @@ void save_result(RunContext& run, const RunResult& result) {
   r["monitor"] = run.setup.options.stop.monitor;
   r["val"] = metrics(result.val);
   r["test"] = metrics(result.test);
+  if (!result.teacher.empty()) {
+    r["teacher"] = metrics(result.teacher);
+  }
   r["bad_samples"] = result.bad_samples;
   run.folder->write("result.json", r.text(2) + "\n");
 }
@@ -219,7 +247,8 @@ void end_run(RunContext& run, StepLog& log, RunChecks& checks, RunCheckpoints& c
   BadSamples bad;
   if (is_final(reason) && reason != StopReason::non_finite) {
     predict_hold(run, best.step > 0 ? best.step : t);
-    if (!evaluate_test(run, best.step > 0 ? best.step : t, result, bad)) {
+    const int64_t step = best.step > 0 ? best.step : t;
+    if (!evaluate_test(run, step, result, bad) || !evaluate_teacher(run, step, result)) {
       end_interrupted(run, result);
       return;
     }
@@ -257,6 +286,9 @@ RunResult read_result(const JsonValue& r) {
   result.best_step = r.at("best_step").integer();
   result.val = metrics(r.at("val"));
   result.test = metrics(r.at("test"));
+  if (const JsonValue* teacher = r.find("teacher"); teacher != nullptr) {
+    result.teacher = metrics(*teacher);
+  }
   result.bad_samples = r.at("bad_samples").integer();
   return result;
 }

@@ -184,6 +184,14 @@ void describe(Visitor& visit, RunSection& o) {
                          .flags = "--name", .value_name = "NAME"});
   visit("out", o.out, {.help = "the run's folder itself, in place of runs/NAME", .flags = "--out", .value_name = "DIR"});
   visit("seed", o.seed, {.help = "decides every random draw", .flags = "--seed"});
+  visit("init_seed", o.init_seed,
+        {.help = "draws the initial values in place of --seed, so that runs of other seeds share them",
+         .flags = "--init-seed"});
+  visit("data_seed", o.data_seed,
+        {.help = "likewise the order of the pictures, their augmentation and mixing",
+         .flags = "--data-seed"});
+  visit("drop_seed", o.drop_seed,
+        {.help = "likewise the masks of the dropout family", .flags = "--drop-seed"});
   visit("device", o.device, {.help = "auto, cpu or cuda:N", .flags = "--device", .value_name = "DEVICE",
                              .check = check_device});
   visit("threads", o.threads, {.help = "threads that compute", .flags = "--threads", .range = between(1, 4096)});
@@ -373,6 +381,21 @@ void describe(Visitor& visit, LossSection& o) {
 }
 
 template <class Visitor>
+void describe(Visitor& visit, DistillSection& o) {
+  visit("teacher", o.teacher,
+        {.help = "learn from what this run, model or ensemble says of each training picture, as it was "
+                 "augmented",
+         .flags = "--teacher",
+         .value_name = "MODEL"});
+  visit("alpha", o.alpha,
+        {.help = "share of the teacher in the loss; the labels have the rest",
+         .flags = "--distill-alpha",
+         .range = between(0, 1)});
+  visit("temperature", o.temperature,
+        {.help = "softens what teacher and student say", .flags = "--distill-temperature", .range = above(0)});
+}
+
+template <class Visitor>
 void describe(Visitor& visit, AverageSection& o) {
   visit("ema", o.ema, {.help = "half-life of a moving average of the weights, which checks and the saved model then use: 500st, 2ep",
                        .flags = "--model-ema", .range = above(0), .unit = steps});
@@ -462,6 +485,7 @@ OptionTable option_table(RunOptions& options) {
   table.add("optim", options.optim);
   table.add("schedule", options.schedule);
   table.add("loss", options.loss);
+  table.add("distill", options.distill);
   table.add("average", options.average);
   table.add("eval", options.eval);
   table.add("stop", options.stop);
@@ -609,6 +633,10 @@ std::vector<std::string> find_conflicts(const RunOptions& o) {
   }
   if (o.model.pretrained.empty() && (o.model.pretrained_partial || o.model.pretrained_head != "auto")) {
     out.push_back("model.pretrained_partial and model.pretrained_head need pre-trained weights: give --pretrained FILE");
+  }
+  const DistillSection plain;
+  if (o.distill.teacher.empty() && (o.distill.alpha != plain.alpha || o.distill.temperature != plain.temperature)) {
+    out.push_back("distill.alpha and distill.temperature are of learning from another model: give --teacher MODEL");
   }
   if (!o.run.name.empty() && !o.run.out.empty()) {
     out.push_back("run.name and run.out both name the run's folder: give one of them");

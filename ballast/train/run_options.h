@@ -22,6 +22,10 @@ struct RunSection {
   std::string name;                  ///< run.name; empty: <data>-<model>-<n>, always new
   std::string out;                   ///< run.out, the run's folder itself; empty: runs/<name>
   uint64_t seed = 0;
+  /// Draw one kind of numbers in place of seed, so that runs of other seeds share it.
+  std::optional<uint64_t> init_seed;  ///< initial values
+  std::optional<uint64_t> data_seed;  ///< order of the pictures, augmentation, mixing
+  std::optional<uint64_t> drop_seed;  ///< masks of the drops
   std::string device = "auto";       ///< auto, cpu, cuda, cuda:N
   Auto<int64_t> threads;             ///< auto: the cores that this process may use
   Auto<int64_t> workers;             ///< threads that decode; 0: none of their own
@@ -142,6 +146,13 @@ struct LossSection {
   Auto<double> label_smoothing;
 };
 
+/// Learning from another model beside the labels, loss/distill.h.
+struct DistillSection {
+  std::string teacher;     ///< run, model folder, file of weights or ensemble; empty: none
+  double alpha = 0.9;      ///< share of the teacher in the loss
+  double temperature = 4;  ///< softens teacher and student
+};
+
 struct AverageSection {
   std::optional<Duration> ema;  ///< half-life of a moving average of the weights; checks and model/ use it
   std::optional<Duration> swa;  ///< from here on the weights at epoch ends are averaged for model/; 75% is usual
@@ -199,6 +210,7 @@ struct RunOptions {
   OptimSection optim;
   ScheduleSection schedule;
   LossSection loss;
+  DistillSection distill;
   AverageSection average;
   EvalSection eval;
   StopSection stop;

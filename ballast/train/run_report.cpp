@@ -136,7 +136,8 @@ void gather_pictures(RunPage& page, const DataSet* open) {
     gatherer.labels();
     gatherer.predictions();
     if (!options.augment.train.is_auto()) {
-      gatherer.first_batch(Pipeline::parse(*options.augment.train), options.run.seed,
+      gatherer.first_batch(Pipeline::parse(*options.augment.train),
+                           options.run.data_seed.value_or(options.run.seed),
                            options.train.batch_size);
     }
   } catch (const std::exception& e) {

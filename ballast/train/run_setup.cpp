@@ -257,7 +257,7 @@ LoaderOptions training_loader_options(const RunSetup& setup, Layout layout) {
   const RunOptions& o = setup.options;
   LoaderOptions l;
   l.batch_size = o.train.batch_size;
-  l.seed = o.run.seed;
+  l.seed = o.run.data_seed.value_or(o.run.seed);
   l.channels = static_cast<int32_t>(setup.model.in_channels);
   l.height = static_cast<int32_t>(setup.model.height);
   l.width = static_cast<int32_t>(setup.model.width);

@@ -41,6 +41,8 @@ struct RunSetup {
   std::vector<std::string> hints;
 
   Key key() const { return Key(options.run.seed); }
+  /// Of the initial values.
+  Key init_key() const { return Key(options.run.init_seed.value_or(options.run.seed)); }
 };
 
 /// Opens the data and resolves the options.

@@ -14,6 +14,7 @@
 #include <ballast/base/step_scope.h>
 #include <ballast/loss/bce.h>
 #include <ballast/loss/cross_entropy.h>
+#include <ballast/loss/distill.h>
 #include <ballast/loss/focal.h>
 #include <ballast/probe/observer.h>
 #include <ballast/train/autocast.h>
@@ -96,6 +97,8 @@ Trainer::Trainer(torch::nn::Module& module, Forward forward, TrainerOptions opti
   check(options_.label_smoothing >= 0 && options_.label_smoothing <= 1, "trainer", "label_smoothing must be in [0, 1], got ",
         options_.label_smoothing);
   check(options_.focal_gamma >= 0, "trainer", "focal_gamma must be >= 0, got ", options_.focal_gamma);
+  check(options_.distill_alpha >= 0 && options_.distill_alpha <= 1, "trainer",
+        "distill_alpha must be in [0, 1], got ", options_.distill_alpha);
   check(options_.clip == ClipMode::off || options_.clip_limit > 0, "trainer", "clip_limit must be > 0, got ",
         options_.clip_limit);
   check_lr_schedule(options_.schedule);
@@ -174,8 +177,16 @@ Trainer::Part Trainer::part_of(int64_t m, const torch::Tensor& x, const torch::T
 }
 
 torch::Tensor Trainer::loss_of(const torch::Tensor& logits, const Part& part) const {
-  return part.partner.defined() ? summed_mixed_loss(logits, part.y, part.partner, part.lam, options_)
-                                : summed_loss(logits, part.y, options_);
+  const torch::Tensor hard = part.partner.defined()
+                                 ? summed_mixed_loss(logits, part.y, part.partner, part.lam, options_)
+                                 : summed_loss(logits, part.y, options_);
+  if (!options_.teacher) {
+    return hard;
+  }
+  const torch::Tensor soft =
+      distill(logits, options_.teacher(part.x).to(logits.options()),
+              {.temperature = options_.distill_temperature, .reduction = Reduction::sum});
+  return (1 - options_.distill_alpha) * hard + options_.distill_alpha * soft;
 }
 
 void Trainer::restore_buffers() {

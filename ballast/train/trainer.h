@@ -48,6 +48,11 @@ struct TrainerOptions {
   double label_smoothing = 0;
   /// gamma of focal, >= 0.
   double focal_gamma = 2;
+  /// Logits or log-probabilities (n, K) of a teacher for the x of a micro-batch: the loss is then
+  /// distill_alpha in [0, 1] times distill() with distill_temperature > 0, and 1 - distill_alpha
+  /// times the one of the labels. Empty: no teacher.
+  std::function<torch::Tensor(const torch::Tensor& x)> teacher = {};
+  double distill_alpha = 0.9, distill_temperature = 4;
   ClipMode clip = ClipMode::off;
   double clip_limit = 1;
   /// Name of the classifier, which agc leaves alone.

@@ -12,7 +12,7 @@ COMMANDS = ["train", "eval", "predict", "list", "inspect", "convert", "compare",
             "augment list", "augment explain", "augment preview", "augment show", "augment bench", "drop preview",
             "ensemble train", "ensemble add", "ensemble adopt", "ensemble retire", "ensemble status",
             "ensemble combine", "ensemble select", "ensemble calibrate", "ensemble prune", "ensemble cascade", "ensemble eval",
-            "ensemble report", "ensemble soup", "ensemble predict", "calibrate", "report", "config", "bench", "doctor",
+            "ensemble report", "ensemble soup", "ensemble distill", "ensemble predict", "calibrate", "report", "config", "bench", "doctor",
             "completion", "version"]
 
 

@@ -38,6 +38,15 @@ def digests(ensemble):
     return out
 
 
+def matrices(weights):
+    """The bytes of the tensors of two dimensions of a safetensors file."""
+    data = weights.read_bytes()
+    start = 8 + int.from_bytes(data[:8], "little")
+    rows = {k: v for k, v in json.loads(data[8:start]).items() if k != "__metadata__" and len(v["shape"]) == 2}
+    assert rows
+    return {k: data[start + v["data_offsets"][0]:start + v["data_offsets"][1]] for k, v in rows.items()}
+
+
 def roles(run):
     with open(run / "split.csv", newline="") as file:
         rows = list(csv.DictReader(file))
@@ -220,6 +229,51 @@ class Trained(Case):
                      'a view of --tta must be identity, hflip, vflip, shift:N, five_crop or ten_crop, got "mirror"')
         self.refused(self.run_in("predict", run, picture, "--mc", "5"), 2, "--mc needs a drop layer with p > 0")
 
+    def test_a_student_learns_from_the_ensemble_and_goes_on_after_a_kill(self):
+        shutil.copytree(self.whole, self.dir / "ens")
+        words = ["ensemble", "distill", "ens", "--epochs", "3", "--threads", "1", "--json"]
+        out = self.done(*words, "--out", "whole", "--beside", "ens/members/000").json()
+        self.assertEqual([f["name"] for f in out["figures"]], ["teacher", "student", "without a teacher"])
+        self.assertEqual([d["against"] for d in out["differences"]], ["teacher", "without a teacher"])
+        self.assertGreater(out["figures"][1]["accuracy"]["value"], 0.9)
+        # The teacher's figures are those of the ensemble, and the student's split is its members'.
+        ensemble = self.done("ensemble", "eval", "ens", "--json").json()["figures"][-1]
+        self.assertAlmostEqual(out["figures"][0]["nll"]["value"], ensemble["nll"]["value"], places=4)
+        self.assertEqual(roles(self.dir / "whole"), roles(self.dir / "ens" / "members" / "000"))
+        page = (self.dir / "whole" / "report.html").read_text()
+        self.assertIn("Teacher on the same pictures", page)
+        # Killed and continued, it ends with the same bits.
+        child = subprocess.Popen([support.BALLAST, *words], cwd=self.dir, env=environment(), stdin=subprocess.DEVNULL,
+                                 stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        deadline = time.monotonic() + 60
+        while not list(self.dir.glob("ens/student/checkpoints/step-*")) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        child.kill()
+        child.wait()
+        self.done(*words)
+        for name in ("model/model.safetensors", "metrics.jsonl", "predictions/teacher.safetensors"):
+            self.assertEqual((self.dir / "ens" / "student" / name).read_bytes(), (self.dir / "whole" / name).read_bytes(), name)
+        # Without the teacher's share the weights are others.
+        self.done(*words, "--out", "alone", "--distill-alpha", "0")
+        self.assertNotEqual((self.dir / "alone" / "model" / "model.safetensors").read_bytes(),
+                            (self.dir / "whole" / "model" / "model.safetensors").read_bytes())
+
+    def test_a_teacher_must_fit_and_stay_what_it_is(self):
+        shutil.copytree(self.whole, self.dir / "ens")
+        data = ["--data", self.home / "photos", *QUICK]
+        self.done("train", *data, "--teacher", "ens", "--out", "run", "--checkpoint-hist", "9")
+        self.assertEqual(self.done("train", "--resume", "run", "--epochs", "3", "--json").json()["teacher"].keys(),
+                         json.loads((self.dir / "run" / "result.json").read_text())["teacher"].keys())
+        self.done("ensemble", "combine", "ens", "--weights", ".5,.3,.2")
+        result = self.run_in("train", "--resume", "run", "--epochs", "4")
+        self.assertEqual(result.code, 3, result.err)
+        self.assertIn("ens must say what it said when the run began", result.lines[-1])
+        self.refused(self.run_in("train", *data, "--teacher", "ens", "--image-size", "24", "--out", "no"), 3,
+                     "teacher must take pictures of 3 x 24 x 24 as the student does, got 3 x ")
+        self.refused(self.run_in("train", *data, "--distill-alpha", "0.5"), 2, "give --teacher MODEL")
+        self.refused(self.run_in("ensemble", "distill", "run"), 3, "there is no ensemble.json in it")
+        self.refused(self.run_in("ensemble", "distill", "ens", "--teacher", "run"), 2, "here RUN is the teacher")
+
     def test_the_page_shows_the_pictures_over_which_members_disagree(self):
         # Nets of different quality, so that they disagree.
         self.done(*self.words("poor", "--vary", "lr=0.1,0.0001,0.0002"))
@@ -271,6 +325,33 @@ class Trained(Case):
         result = self.run_in(*self.words("few", "--vary", "lr=1e30"))
         self.assertEqual(result.code, 4, result.err)
         self.assertIn("only 0 of 3 members are trained, --min-members is 2", result.err)
+
+    def test_a_member_that_diverges_begins_anew_with_a_lower_rate(self):
+        words = ["--vary", "lr=0.1,0.1,1e30", "--on-diverge", "lower-lr"]
+        result = self.done(*self.words("lower", *words))
+        self.assertIn("member 002 1e30 diverged: it begins anew with --lr 3e+29", result.err)
+        self.assertIn("member 002 1e30 is lost", result.err)
+        member = json.loads((self.dir / "lower" / "plan.json").read_text())["members"][2]
+        self.assertEqual(member["lowered"], 3)
+        self.assertAlmostEqual(float(member["recipe"]["optim.lr"]) / 2.7e28, 1)
+        # With a rate that 0.3 of makes good, nobody is lost.
+        result = self.done(*self.words("good", "--vary", "lr=.006,.006,.1", "--on-diverge", "lower-lr", "--max-train-loss", "4"))
+        self.assertIn("member 002 .1 diverged: it begins anew with --lr 0.03", result.err)
+        states = [m["state"] for m in self.done("ensemble", "status", "good", "--json").json()["members"]]
+        self.assertEqual(states, ["ready"] * 3)
+
+    def test_members_share_what_they_are_told_to(self):
+        # Nothing is learned, so the two are what they started as: equal, which makes no ensemble.
+        result = self.run_in(*self.words("share", "--share", "init", "--epochs", "1", "--optim.lr", "1e-30", members=2))
+        self.assertEqual(result.code, 3, result.err)
+        self.assertIn("members 0 and 1 are identical", result.err)
+        first, second = (self.dir / "share" / "members" / m / "model" / "model.safetensors" for m in ("000", "001"))
+        self.assertEqual(matrices(first), matrices(second))  # biases, drawn as 0, hold steps of 1e-30
+        self.done(*self.words("apart", "--epochs", "1", "--optim.lr", "1e-30", members=2))
+        first, second = (self.dir / "apart" / "members" / m / "model" / "model.safetensors" for m in ("000", "001"))
+        self.assertNotEqual(matrices(first), matrices(second))
+        self.refused(self.run_in(*self.words("no", "--share", "init,data,drop")), 2, "leaves nothing that differs")
+        self.refused(self.run_in(*self.words("no", "--share", "order")), 2, 'must be of init, data and drop, got "order"')
 
     def test_wrong_words_are_answered_before_anything_is_trained(self):
         for more, text in [
