@@ -95,11 +95,11 @@ class EnsembleDistillCommand : public Command {
     RunOptions& o = request_.options;
     const std::string teacher = fs::absolute(folder).lexically_normal().string();
     table_.set("distill.teacher", OptionValue::from_text(teacher), "ensemble");
-    take_recipe(folder, file);
+    const bool found = take_recipe(folder, file);
     load_run_options(o, table_, config_, arguments);
     if (o.distill.teacher != teacher)
       usage_error("--teacher is for train: here RUN is the teacher");
-    if (table_.find("data.source")->origin == "default")
+    if (!found && table_.find("data.source")->origin == "default")
       usage_error("--data is required: the members of " + folder.string() + " name none");
     if (o.run.out.empty() && o.run.name.empty()) o.run.out = (folder / "student").string();
     o.restart = flags_.restart;
@@ -117,8 +117,9 @@ class EnsembleDistillCommand : public Command {
   }
 
  private:
-  /// What the members have in common, below all that the user says.
-  void take_recipe(const fs::path& folder, const EnsembleFile& file) {
+  /// What the members have in common, below all that the user says; what they left at its default stays so. False: nothing
+  /// is known of how they were trained.
+  bool take_recipe(const fs::path& folder, const EnsembleFile& file) {
     const std::optional<TrainingPlan> training =
         has_plan(folder) ? read_plan(folder).training : std::nullopt;
     std::error_code error;
@@ -127,7 +128,7 @@ class EnsembleDistillCommand : public Command {
       apply_toml(table_, read_config_file(common.string()), common.string());
       table_.set("data.split.seed", OptionValue::from_text(std::to_string(training->seed)),
                  "ensemble");
-      return;
+      return true;
     }
     for (const EnsembleMember& m : file.members) {
       if (m.nets.empty()) continue;
@@ -136,8 +137,9 @@ class EnsembleDistillCommand : public Command {
       const fs::path config = net / "config.toml";
       if (!fs::exists(config, error)) continue;
       apply_toml(table_, member_data(config), config.string());
-      return;
+      return true;
     }
+    return false;
   }
 
   int compare(const Session& session, const fs::path& student) const {
