@@ -22,6 +22,7 @@ void RunSections::history() {
   begin("history", "History and checkpoints");
   int64_t saves = 0;
   int64_t resumes = 0;
+  int64_t edits = 0;
   const EventRow* last_save = nullptr;
   std::vector<const EventRow*> others;
   for (const EventRow& e : r_.events) {
@@ -30,6 +31,7 @@ void RunSections::history() {
       last_save = &e;
     } else {
       resumes += e.kind == "resume" ? 1 : 0;
+      edits += e.kind == "edit" ? 1 : 0;
       others.push_back(&e);
     }
   }
@@ -37,12 +39,15 @@ void RunSections::history() {
   for (const TimingRow& t : r_.timing) {
     seconds += std::isfinite(t.save) ? t.save : 0;
   }
-  h_.element("p", resumes == 0
-                      ? "The run went through without an interruption."
-                      : "The run was interrupted and continued " + times_text(resumes) +
-                            ". Every value is what an unbroken run would have: each step was counted "
-                            "once, and what the interrupted part had done beyond its last checkpoint "
-                            "was done again.");
+  std::string went = "The run went through without an interruption.";
+  if (resumes > 0) {
+    went = "The run was continued " + times_text(resumes) +
+           " from a checkpoint. Each step counts once: what had been done beyond the checkpoint was "
+           "done again.";
+    went += edits > 0 ? " Its configuration was changed on the way, see the events."
+                      : " Its values are those of a run that was never stopped.";
+  }
+  h_.element("p", went);
   if (last_save) {
     h_.element("p", "Saved " + times_text(saves) + ", the last " +
                         (last_save->step >= 0 ? "at step " + format_count(last_save->step) + " " : "") +
@@ -52,8 +57,12 @@ void RunSections::history() {
   } else {
     h_.element("p", "No checkpoint was saved.");
   }
-  h_.open("details", {{resumes > 0 ? "open" : "class", resumes > 0 ? "" : "events"}})
-      .element("summary", "Events (" + std::to_string(others.size()) + ")");
+  if (resumes > 0) {
+    h_.open("details", {{"open", ""}});
+  } else {
+    h_.open("details");
+  }
+  h_.element("summary", "Events (" + std::to_string(others.size()) + ")");
   h_.open("table", {{"class", "keys stack"}}).open("thead").open("tr");
   for (const char* title : {"event", "when", "step", "what"}) {
     h_.element("th", title, {{"scope", "col"}});

@@ -286,9 +286,17 @@ TEST_F(PageTest, TellsHowARunWasInterruptedAndWhatStoppedIt) {
   std::string page = report_page({{.record = read_run_record(folder)}}, {});
   EXPECT_THAT(page, HasSubstr("Best at epoch 2. Stopped at epoch 4 after 2 checks in a row without "
                               "an improvement. That saved 60 % of the planned steps."));
-  EXPECT_THAT(page, HasSubstr("interrupted and continued once"));
+  EXPECT_THAT(page, HasSubstr("continued once from a checkpoint"));
+  EXPECT_THAT(page, HasSubstr("those of a run that was never stopped"));
   EXPECT_THAT(page, HasSubstr("Saved 2 times, the last at step 40 (checkpoints/step-40)"));
   EXPECT_THAT(page, HasSubstr("Events (2)"));
+  // A changed configuration is not the run that was never stopped.
+  write(folder / "events.jsonl",
+        "{\"kind\":\"edit\",\"step\":20,\"message\":\"train.epochs 3 -> 4\"}\n"
+        "{\"kind\":\"resume\",\"step\":20,\"message\":\"process 9\"}\n");
+  page = report_page({{.record = read_run_record(folder)}}, {});
+  EXPECT_THAT(page, HasSubstr("Its configuration was changed on the way"));
+  EXPECT_THAT(page, Not(HasSubstr("never stopped")));
 }
 
 TEST_F(PageTest, AsksForNothingOutside) {
