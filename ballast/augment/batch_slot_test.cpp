@@ -1,22 +1,14 @@
 #include <ballast/augment/batch_slot.h>
 
 #include <cstdint>
-#include <functional>
 #include <string>
 
 #include <gtest/gtest.h>
 
+#include <ballast/base/test_message.h>
+
 namespace ballast {
 namespace {
-
-std::string error_of(const std::function<void()>& f) {
-  try {
-    f();
-  } catch (const std::invalid_argument& e) {
-    return e.what();
-  }
-  return "";
-}
 
 TEST(BatchSlot, IsAlignedAndKeepsItsMemory) {
   BatchSlot slot(8, 3, 7, 5, Layout::chw);

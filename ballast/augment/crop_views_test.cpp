@@ -1,9 +1,8 @@
 #include <ballast/augment/crop_views.h>
 
-#include <functional>
-
 #include <gtest/gtest.h>
 
+#include <ballast/base/test_message.h>
 #include <ballast/image/image.h>
 
 namespace ballast {
@@ -15,15 +14,6 @@ Image picture(int32_t h, int32_t w) {
     for (int32_t x = 0; x < 3 * w; ++x) image.row_u8(y)[x] = static_cast<uint8_t>(x * 7 + y * 13 + x * y / 5);
   }
   return image;
-}
-
-std::string error_of(const std::function<void()>& f) {
-  try {
-    f();
-  } catch (const std::invalid_argument& e) {
-    return e.what();
-  }
-  return "";
 }
 
 TEST(CropViews, AreAPipelineForEachView) {

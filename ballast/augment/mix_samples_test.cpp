@@ -1,9 +1,10 @@
 #include <ballast/augment/mix_samples.h>
 
 #include <cmath>
-#include <functional>
 
 #include <gtest/gtest.h>
+
+#include <ballast/base/test_message.h>
 
 namespace ballast {
 namespace {
@@ -40,15 +41,6 @@ std::vector<Sample> samples(int n, bool ids) {
   std::vector<Sample> out;
   for (int i = 0; i < n; ++i) out.push_back(sample(i, ids));
   return out;
-}
-
-std::string error_of(const std::function<void()>& f) {
-  try {
-    f();
-  } catch (const std::invalid_argument& e) {
-    return e.what();
-  }
-  return "";
 }
 
 TEST(MixSamples, MixupIsTheFormulaForPicturesHeatAndWeights) {

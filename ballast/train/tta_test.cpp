@@ -1,21 +1,12 @@
 #include <ballast/train/tta.h>
 
-#include <functional>
-
 #include <ATen/Functions.h>
 #include <gtest/gtest.h>
 
+#include <ballast/base/test_message.h>
+
 namespace ballast {
 namespace {
-
-std::string error_of(const std::function<void()>& f) {
-  try {
-    f();
-  } catch (const std::invalid_argument& e) {
-    return e.what();
-  }
-  return "";
-}
 
 TEST(Tta, ViewsShareThePicturesTheyAreMadeOf) {
   const Pipeline eval = Pipeline::parse("resize(20) | center_crop(16)");
