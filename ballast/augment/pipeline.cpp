@@ -83,8 +83,44 @@ Pipeline Pipeline::plain() const {
   return out;
 }
 
-bool Pipeline::random() const {
-  return std::any_of(impl_->steps.begin(), impl_->steps.end(), [](const detail::Step& s) { return s.op->random; });
+namespace {
+/// Whether a step can give two results: its arguments may leave nothing to draw, as in hflip(1) or brightness(1.2).
+bool draws(const detail::Step& step) {
+  if (!step.op->random) return false;
+  if (step.op->combines) return true;
+  if (step.op->p >= 0) {
+    const double p = step.num(static_cast<size_t>(step.op->p));
+    if (p <= 0 || p < 1) return p > 0;
+  }
+  const auto outcome = [&](uint64_t key) {
+    detail::DrawFacts facts;
+    facts.size_only = true;
+    detail::Plan plan;
+    std::vector<DrawNote> notes;
+    detail::draw_plan({step}, 1531, 2039, Key(key), facts, plan, &notes);
+    return std::pair{std::move(notes), std::move(plan)};
+  };
+  const auto [notes, plan] = outcome(0);
+  if (notes.empty()) return true;  // places and fields, which sizes do not need
+  const auto is_field = [](const detail::Erasure& e) { return e.paint == detail::Erasure::Paint::field; };
+  if (std::ranges::any_of(plan.erasures, is_field)) return true;
+  for (uint64_t key = 1; key < 24; ++key) {
+    const auto [other, other_plan] = outcome(key);
+    if (!std::ranges::equal(notes, other, [](const DrawNote& a, const DrawNote& b) {
+          return a.name == b.name && a.values == b.values;
+        }) || plan.pixels != other_plan.pixels) {
+      return true;
+    }
+  }
+  return false;
+}
+}  // namespace
+
+std::optional<std::string> Pipeline::random_step() const {
+  for (const detail::Step& step : impl_->steps) {
+    if (draws(step)) return detail::print_steps({step});
+  }
+  return std::nullopt;
 }
 
 namespace {

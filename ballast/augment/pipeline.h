@@ -90,8 +90,9 @@ class Pipeline {
   /// Crops, resizes, pads and flips only: what is left of a training pipeline in its last epochs (augment.off_last). The
   /// steps that stay draw what they drew.
   Pipeline plain() const;
-  /// True if a step draws numbers; such a pipeline is for training only.
-  bool random() const;
+  /// The first step that can give two results of one picture, as text; none: the pipeline may evaluate. hflip(1) and
+  /// brightness(1.2) leave nothing to draw.
+  std::optional<std::string> random_step() const;
   /// Height and width of every result, if the steps fix them (the last crop or exact resize does); without such a
   /// step pictures keep their size, and all must have the slot's.
   std::optional<std::pair<int32_t, int32_t>> output_size() const;

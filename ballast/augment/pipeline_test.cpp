@@ -256,8 +256,15 @@ TEST(Pipeline, KnowsItsSizeAndWhetherItDraws) {
   EXPECT_EQ(Pipeline::parse("resize([30, 40])").output_size(), (Size{30, 40}));
   EXPECT_EQ(Pipeline::parse("center_crop([20, 40]) | resize(10)").output_size(), (Size{10, 20}));
   EXPECT_FALSE(Pipeline::parse("resize(256)").output_size());
-  EXPECT_FALSE(Pipeline::parse("resize(256) | center_crop(224)").random());
-  EXPECT_TRUE(Pipeline::parse("resize(256) | hflip").random());
+  for (const char* fixed : {"resize(256) | center_crop(224)", "hflip(1) | vflip(0)", "equalize(1) | grayscale(1)",
+                            "brightness(1.2) | gamma(0.7..0.7)", "rotate(90..90) | posterize(4)"}) {
+    EXPECT_EQ(Pipeline::parse(fixed).random_step(), std::nullopt) << fixed;
+  }
+  EXPECT_EQ(Pipeline::parse("resize(256) | hflip").random_step(), "horizontal_flip");
+  for (const char* drawn : {"hflip(0.001)", "random_crop(32)", "rrc(224)", "elastic", "grid_distortion", "gaussian_noise",
+                            "erase(1)", "cutout(8)", "brightness(0.9..1.1)", "jitter(0.1, 0, 0, 0)", "rand-m9", "maybe(1, invert(1))"}) {
+    EXPECT_TRUE(Pipeline::parse(std::string("resize(256) | ") + drawn).random_step()) << drawn;
+  }
 }
 
 TEST(Pipeline, OwnNormalizeStepWinsOverTheDatas) {
@@ -325,7 +332,9 @@ TEST(AugmentCatalog, EveryOperationParsesUnderBothNamesAndPrintsItself) {
     if (!e.alias.empty()) {
       EXPECT_EQ(Pipeline::parse(std::string(e.alias) + call.substr(e.name.size())).text(), text);
     }
-    EXPECT_EQ(Pipeline::parse(call).random(), e.random);
+    if (!e.random) {
+      EXPECT_EQ(Pipeline::parse(call).random_step(), std::nullopt);
+    }
   }
 }
 

@@ -121,10 +121,11 @@ class AugmentExplainCommand : public Command {
     }
     const std::string result = size ? std::to_string(size->second) + " x " + std::to_string(size->first) + " (width x height)"
                                     : "as the picture, or drawn";
+    const std::optional<std::string> drawn = p.random_step();
     session.print(p.text() + "\n  result  " + result +
-                  (views.size() > 1 ? ", " + std::to_string(views.size()) + " views, for evaluation only" : "") + "\n  draws   " + (p.random() ? "yes: for training only" : "no") + "\n  passes  " +
-                  passes + "\n");
-    ordered_json doc{{"pipeline", p.text()}, {"random", p.random()}, {"height", nullptr}, {"width", nullptr},
+                  (views.size() > 1 ? ", " + std::to_string(views.size()) + " views, for evaluation only" : "") + "\n  draws   " +
+                  (drawn ? "yes (" + *drawn + "): for training only" : std::string("no")) + "\n  passes  " + passes + "\n");
+    ordered_json doc{{"pipeline", p.text()}, {"random", drawn.has_value()}, {"height", nullptr}, {"width", nullptr},
                      {"views", views.size()}, {"passes", passes}};
     if (size) {
       doc["height"] = size->first;

@@ -7,6 +7,7 @@
 #include <ballast/base/check.h>
 #include <ballast/base/detmath.h>
 #include <ballast/image/color_kernel.h>
+#include <ballast/image/table_kernel.h>
 
 namespace ballast {
 
@@ -109,15 +110,14 @@ class Runner {
   void chain(std::span<const PixelOp> ops, bool together) {
     if (!together) {
       for (const PixelOp& op : ops) {
-        const auto f = static_cast<float>(op.v[0]), g = static_cast<float>(1.0 - op.v[0]);
-        const auto trunc = [](float x) { return static_cast<uint8_t>(std::clamp(x, 0.0F, 255.0F)); };
-        if (op.kind == Kind::brightness) {
-          tables_.each([&](uint8_t x) { return trunc(static_cast<float>(x) * f); });
-        } else if (op.kind == Kind::contrast) {
+        if (op.kind != Kind::brightness && op.kind != Kind::contrast) continue;
+        float mean = 0;
+        if (op.kind == Kind::contrast) {
           flush();
-          const float rest = g * mean_gray(nullptr, 0);
-          tables_.each([&](uint8_t x) { return trunc(static_cast<float>(x) * f + rest); });
+          mean = mean_gray(nullptr, 0);
         }
+        const ColorStep step = color_step(op, mean);
+        tables_.each([&](uint8_t x) { return step.table[x]; });
       }
       return;
     }
@@ -135,14 +135,24 @@ class Runner {
         mean = mean_gray(steps.data(), n);
         n = 0;
       }
-      ColorStep& step = steps[n];
-      step.kind = static_cast<ColorStep::Kind>(op.kind);
-      step.f = static_cast<float>(op.v[0]);
-      step.g = static_cast<float>(1.0 - op.v[0]);
-      step.level = mean;
-      ++n;
+      steps[n] = color_step(op, mean);
+      if (n > 0 && steps[n].kind == ColorStep::Kind::table && steps[n - 1].kind == ColorStep::Kind::table) {
+        for (uint8_t& v : steps[n - 1].table) v = steps[n].table[v];
+      } else {
+        ++n;
+      }
     }
     run_chain(steps.data(), n);
+  }
+
+  static ColorStep color_step(const PixelOp& op, float mean) {
+    switch (op.kind) {
+      case Kind::brightness: return detail::brightness_step(op.v[0]);
+      case Kind::contrast: return detail::contrast_step(op.v[0], mean);
+      case Kind::saturation: return detail::saturation_step(op.v[0]);
+      case Kind::hue: return detail::hue_step(op.v[0]);
+      default: return detail::grayscale_step();
+    }
   }
 
   void run_chain(const ColorStep* steps, size_t n) {

@@ -16,10 +16,10 @@ namespace ballast {
 ///   kind              v[0], v[1], ...                       rule (x: a channel value, gray: 0.2989 R + 0.587 G + 0.114 B)
 ///   brightness        factor                                trunc(clamp(f x))
 ///   contrast          factor                                blend(x, m, f): trunc(clamp(f x + (1 - f) m)), m the mean gray
-///   saturation        factor                                blend(x, gray, f)
-///   hue               part of the circle, -0.5..0.5         HSV hue + f
+///   saturation        factor up to 128                      blend(x, floor(gray), f) in 1/64 level
+///   hue               part of the circle, -0.5..0.5         HSV hue + f, in 1/65536 of the circle
 ///   hue_yiq           part of the circle                    the I, Q plane turned by 2 pi f
-///   grayscale                                               R = G = B = floor(gray)
+///   grayscale                                               R = G = B = floor(gray)  (color_kernel.h: its bits)
 ///   gamma             gamma, gain                           floor(255.999 clamp(gain (x / 255)^gamma))
 ///   invert                                                  255 - x
 ///   posterize         bits 0..8                             the high bits

@@ -3,61 +3,21 @@
 #include <algorithm>
 #include <cmath>
 
-#if defined(__x86_64__)
-#ifndef BALLAST_COLOR_KERNEL_VBMI
-#define BALLAST_COLOR_KERNEL_VBMI
-#include <immintrin.h>
+#include <ballast/image/table_kernel.h>
 
+#ifndef BALLAST_COLOR_KERNEL_CONSTANTS
+#define BALLAST_COLOR_KERNEL_CONSTANTS
 namespace ballast::detail {
 namespace {
-
-// Look-ups of 256 entries in four registers: AVX-512 VBMI, which no target of Highway stands for alone.
-#define BALLAST_VBMI __attribute__((target("avx512f,avx512bw,avx512vl,avx512vbmi")))
-
-bool has_vbmi() {
-  static const bool has = __builtin_cpu_supports("avx512vbmi") != 0;
-  return has;
-}
-
-struct Entries {
-  __m512i a, b, c, d;
-};
-BALLAST_VBMI inline Entries load_entries(const uint8_t* table) {
-  return {_mm512_loadu_si512(table), _mm512_loadu_si512(table + 64), _mm512_loadu_si512(table + 128),
-          _mm512_loadu_si512(table + 192)};
-}
-BALLAST_VBMI inline __m512i look_up(const Entries& e, __m512i x) {
-  return _mm512_mask_blend_epi8(_mm512_movepi8_mask(x), _mm512_permutex2var_epi8(e.a, x, e.b),
-                                _mm512_permutex2var_epi8(e.c, x, e.d));
-}
-BALLAST_VBMI inline __mmask64 first(size_t n) { return n >= 64 ? ~__mmask64{0} : (__mmask64{1} << n) - 1; }
-
-BALLAST_VBMI void table_vbmi(const uint8_t* in, uint8_t* out, size_t n, const uint8_t* table) {
-  const Entries e = load_entries(table);
-  for (size_t i = 0; i < n; i += 64) {
-    const __mmask64 some = first(n - i);
-    _mm512_mask_storeu_epi8(out + i, some, look_up(e, _mm512_maskz_loadu_epi8(some, in + i)));
-  }
-}
-
-BALLAST_VBMI void tables3_vbmi(const uint8_t* in, uint8_t* out, size_t n, const uint8_t* tables) {
-  const Entries r = load_entries(tables), g = load_entries(tables + 256), b = load_entries(tables + 512);
-  // Bytes 0, 3, 6, ... of a vector; 64 = 21 * 3 + 1, so that the next begins one channel later.
-  constexpr __mmask64 kThirds = 0x9249249249249249;
-  const __mmask64 of[3] = {kThirds, kThirds << 2, kThirds << 1};
-  for (size_t i = 0, phase = 0; i < 3 * n; i += 64, phase = (phase + 1) % 3) {
-    const __mmask64 some = first(3 * n - i);
-    const __m512i x = _mm512_maskz_loadu_epi8(some, in + i);
-    // Byte p holds channel (p + phase) % 3.
-    const __m512i rg = _mm512_mask_blend_epi8(of[phase], look_up(g, x), look_up(r, x));
-    _mm512_mask_storeu_epi8(out + i, some, _mm512_mask_blend_epi8(of[(phase + 1) % 3], rg, look_up(b, x)));
-  }
-}
-#undef BALLAST_VBMI
-
+// In 1/65536, rounded down: their sum stays below 1, as that of the decimals does.
+constexpr uint16_t kRed = 19588, kGreen = 38469, kBlue = 7471;
+// A sixth of the circle.
+constexpr float kSixth = 65536.0F / 6.0F;
+constexpr uint16_t kSector = 10922, kTwoSectors = 21845, kFourSectors = 43691;
+// Added before rounding down, in 1/128 level: more than what the parts before it can lose, so that corners stay whole.
+constexpr uint16_t kHueBias = 3;
 }  // namespace
 }  // namespace ballast::detail
-#endif
 #endif
 
 #undef HWY_TARGET_INCLUDE
@@ -83,168 +43,159 @@ uint64_t ChainSum(const uint8_t* in, uint8_t* out, size_t n, int32_t c, const Co
 uint64_t GraySum(const uint8_t* in, size_t n, int32_t c, const ColorStep* steps, size_t count) {
   return gray_sum_reference(in, n, c, steps, count);
 }
-void Table(const uint8_t* in, uint8_t* out, size_t n, const uint8_t* table) { apply_table_reference(in, out, n, table); }
-void Tables3(const uint8_t* in, uint8_t* out, size_t n, const uint8_t* tables) {
-  apply_tables3_reference(in, out, n, tables);
-}
 
 #else
 
-using D8 = hn::CappedTag<uint8_t, 16>;
-using DF = hn::CappedTag<float, 16>;
-using VF = hn::Vec<DF>;
+using D16 = hn::CappedTag<uint16_t, 32>;
+using DS = hn::Rebind<int16_t, D16>;
+using D8 = hn::Rebind<uint8_t, D16>;
+using V16 = hn::Vec<D16>;
+using VS = hn::Vec<DS>;
 constexpr size_t kStripe = 256;
 
-/// Three planes of a stripe of pixels, as floats.
+/// Three planes of a stripe of pixels.
 struct Planes {
-  HWY_ALIGN float v[3][kStripe];
+  HWY_ALIGN uint8_t v[3][kStripe];
 };
 
-HWY_INLINE void Spread(const uint8_t* bytes, float* out) {
-  const DF df;
-  const hn::Rebind<uint8_t, DF> d8;
-  const hn::Rebind<int32_t, DF> di;
-  for (size_t i = 0; i < 16; i += hn::Lanes(df)) {
-    hn::Store(hn::ConvertTo(df, hn::PromoteTo(di, hn::LoadU(d8, bytes + i))), df, out + i);
-  }
-}
-
-HWY_INLINE void Gather8(const float* in, uint8_t* bytes) {
-  const DF df;
-  const hn::Rebind<uint8_t, DF> d8;
-  const hn::Rebind<int32_t, DF> di;
-  for (size_t i = 0; i < 16; i += hn::Lanes(df)) {
-    hn::StoreU(hn::DemoteTo(d8, hn::ConvertTo(di, hn::Load(df, in + i))), d8, bytes + i);
-  }
-}
-
-/// Whole blocks of 16; the lanes behind n are 0.
+/// Whole vectors; the lanes behind n are 0.
 HWY_INLINE void LoadPlanes(const uint8_t* in, size_t n, int32_t c, Planes& p) {
   const D8 d8;
-  HWY_ALIGN uint8_t bytes[3][16];
-  for (size_t x = 0; x < n; x += 16) {
+  const size_t lanes = hn::Lanes(d8);
+  auto r = hn::Undefined(d8), g = r, b = r, a = r;
+  for (size_t x = 0; x < n; x += lanes) {
     const uint8_t* pixel = in + x * static_cast<size_t>(c);
-    if (c == 3 && x + 16 <= n) {
-      auto r = hn::Undefined(d8), g = r, b = r;
-      hn::LoadInterleaved3(d8, pixel, r, g, b);
-      hn::Store(r, d8, bytes[0]);
-      hn::Store(g, d8, bytes[1]);
-      hn::Store(b, d8, bytes[2]);
-    } else {
-      for (size_t i = 0; i < 16; ++i) {
-        for (size_t j = 0; j < 3; ++j) bytes[j][i] = x + i < n ? pixel[i * static_cast<size_t>(c) + j] : uint8_t{0};
+    if (x + lanes > n) {
+      for (size_t i = 0; i < lanes; ++i) {
+        for (size_t j = 0; j < 3; ++j) p.v[j][x + i] = x + i < n ? pixel[i * static_cast<size_t>(c) + j] : uint8_t{0};
       }
+      return;
     }
-    for (size_t j = 0; j < 3; ++j) Spread(bytes[j], p.v[j] + x);
+    if (c == 3) {
+      hn::LoadInterleaved3(d8, pixel, r, g, b);
+    } else {
+      hn::LoadInterleaved4(d8, pixel, r, g, b, a);
+    }
+    hn::Store(r, d8, p.v[0] + x);
+    hn::Store(g, d8, p.v[1] + x);
+    hn::Store(b, d8, p.v[2] + x);
   }
 }
 
 HWY_INLINE void StorePlanes(const Planes& p, const uint8_t* in, uint8_t* out, size_t n, int32_t c) {
   const D8 d8;
-  HWY_ALIGN uint8_t bytes[3][16];
-  for (size_t x = 0; x < n; x += 16) {
-    for (size_t j = 0; j < 3; ++j) Gather8(p.v[j] + x, bytes[j]);
-    uint8_t* pixel = out + x * static_cast<size_t>(c);
-    if (c == 3 && x + 16 <= n) {
-      hn::StoreInterleaved3(hn::Load(d8, bytes[0]), hn::Load(d8, bytes[1]), hn::Load(d8, bytes[2]), d8, pixel);
-      continue;
+  const size_t lanes = hn::Lanes(d8);
+  for (size_t x = 0; x < n; x += lanes) {
+    const size_t at = x * static_cast<size_t>(c);
+    if (x + lanes > n) {
+      for (size_t i = 0; x + i < n; ++i) {
+        const size_t pixel = at + i * static_cast<size_t>(c);
+        for (size_t j = 0; j < 3; ++j) out[pixel + j] = p.v[j][x + i];
+        if (c == 4) out[pixel + 3] = in[pixel + 3];
+      }
+      return;
     }
-    for (size_t i = 0; i < 16 && x + i < n; ++i) {
-      const size_t at = i * static_cast<size_t>(c);
-      for (size_t j = 0; j < 3; ++j) pixel[at + j] = bytes[j][i];
-      if (c == 4) pixel[at + 3] = in[(x + i) * 4 + 3];
+    const auto r = hn::Load(d8, p.v[0] + x), g = hn::Load(d8, p.v[1] + x), b = hn::Load(d8, p.v[2] + x);
+    if (c == 3) {
+      hn::StoreInterleaved3(r, g, b, d8, out + at);
+    } else {
+      auto old_r = hn::Undefined(d8), old_g = old_r, old_b = old_r, alpha = old_r;
+      hn::LoadInterleaved4(d8, in + at, old_r, old_g, old_b, alpha);
+      hn::StoreInterleaved4(r, g, b, alpha, d8, out + at);
     }
   }
 }
 
-HWY_INLINE VF Clamped(VF v) {
-  const DF df;
-  return hn::Trunc(hn::Min(hn::Max(v, hn::Zero(df)), hn::Set(df, 255.0F)));
+HWY_INLINE V16 Gray(V16 r, V16 g, V16 b) {
+  const D16 d;
+  const auto part = [&](V16 x, uint16_t weight) HWY_ATTR { return hn::MulHigh(hn::ShiftLeft<8>(x), hn::Set(d, weight)); };
+  return hn::ShiftRight<8>(hn::Add(hn::Add(part(r, kRed), part(g, kGreen)), part(b, kBlue)));
 }
 
-HWY_INLINE VF Gray(VF r, VF g, VF b) {
-  const DF df;
-  const auto rg = hn::Add(hn::Mul(r, hn::Set(df, 0.2989F)), hn::Mul(g, hn::Set(df, 0.587F)));
-  return hn::Floor(hn::Add(rg, hn::Mul(b, hn::Set(df, 0.114F))));
+/// round(65536 / 6 * numerator / range), |numerator| <= range, modulo 65536.
+HWY_INLINE V16 Sixths(VS numerator, VS range) {
+  const D16 d;
+  const hn::Half<DS> half;
+  const hn::Half<D16> narrow;
+  const hn::Rebind<int32_t, decltype(half)> di;
+  const hn::Rebind<uint32_t, decltype(half)> du;
+  const hn::Rebind<float, decltype(half)> df;
+  const auto divide = [&](hn::Vec<hn::Half<DS>> a, hn::Vec<hn::Half<DS>> b) HWY_ATTR {
+    const auto scaled = hn::Mul(hn::ConvertTo(df, hn::PromoteTo(di, a)), hn::Set(df, kSixth));
+    const auto quotient = hn::Div(scaled, hn::ConvertTo(df, hn::PromoteTo(di, b)));
+    // 1.5 * 2^23: what is left of the sum's bits is the number rounded to the nearest whole one.
+    return hn::TruncateTo(narrow, hn::BitCast(du, hn::Add(quotient, hn::Set(df, 12582912.0F))));
+  };
+  return hn::Combine(d, divide(hn::UpperHalf(half, numerator), hn::UpperHalf(half, range)),
+                     divide(hn::LowerHalf(half, numerator), hn::LowerHalf(half, range)));
 }
 
-/// HSV's hue in levels: with M the largest channel, m the smallest and D = M - m, the three corners of HSV's formula are
-/// m, M - D t and m + D t, so that one division is left.
-HWY_INLINE void TurnHue(float shift, VF& r, VF& g, VF& b) {
-  const DF df;
-  const auto one = hn::Set(df, 1.0F), zero = hn::Zero(df), six = hn::Set(df, 6.0F);
-  const auto high = hn::Max(r, hn::Max(g, b)), low = hn::Min(r, hn::Min(g, b));
-  const auto range = hn::Sub(high, low);
+HWY_INLINE void TurnHue(uint16_t turn, V16& r, V16& g, V16& b) {
+  const D16 d;
+  const DS ds;
+  const auto high = hn::Max(r, hn::Max(g, b)), low = hn::Min(r, hn::Min(g, b)), range = hn::Sub(high, low);
   const auto is_red = hn::Eq(high, r), is_green = hn::Eq(high, g);
   const auto numerator = hn::IfThenElse(is_red, hn::Sub(g, b), hn::IfThenElse(is_green, hn::Sub(b, r), hn::Sub(r, g)));
-  const auto offset = hn::IfThenElse(is_red, zero, hn::IfThenElse(is_green, hn::Set(df, 2.0F), hn::Set(df, 4.0F)));
-  const auto sector = hn::Add(hn::Div(numerator, hn::Max(range, one)), offset);
-  auto h = hn::Add(sector, hn::Set(df, 6.0F * shift));
-  h = hn::IfThenElse(hn::Lt(h, zero), hn::Add(h, six), h);
-  h = hn::IfThenElse(hn::Ge(h, six), hn::Sub(h, six), h);
-  h = hn::IfThenElse(hn::Ge(h, six), zero, h);
-  const auto i = hn::Floor(h);
-  const auto step = hn::Mul(range, hn::Sub(h, i));
-  const auto q = hn::Sub(high, step), w = hn::Add(low, step);
-  const auto i1 = hn::Eq(i, one), i2 = hn::Eq(i, hn::Set(df, 2.0F)), i3 = hn::Eq(i, hn::Set(df, 3.0F)),
-             i4 = hn::Eq(i, hn::Set(df, 4.0F)), i0 = hn::Eq(i, zero), i5 = hn::Eq(i, hn::Set(df, 5.0F));
-  const auto red = hn::IfThenElse(hn::Or(i2, i3), low, hn::IfThenElse(i1, q, hn::IfThenElse(i4, w, high)));
-  const auto green = hn::IfThenElse(hn::Or(i4, i5), low, hn::IfThenElse(i3, q, hn::IfThenElse(i0, w, high)));
-  const auto blue = hn::IfThenElse(hn::Or(i0, i1), low, hn::IfThenElse(i5, q, hn::IfThenElse(i2, w, high)));
-  const auto levels = hn::Set(df, 255.999F / 255.0F);
-  const auto bytes = [&](VF v) { return hn::Floor(hn::Mul(v, levels)); };
-  r = bytes(red);
-  g = bytes(green);
-  b = bytes(blue);
+  const auto at = [&](uint16_t where) HWY_ATTR { return hn::Set(d, static_cast<uint16_t>(turn + where)); };
+  const auto begin = hn::IfThenElse(is_red, at(0), hn::IfThenElse(is_green, at(kTwoSectors), at(kFourSectors)));
+  const auto sixths = Sixths(hn::BitCast(ds, numerator), hn::BitCast(ds, hn::Max(range, hn::Set(d, uint16_t{1}))));
+  const auto hue = hn::Add(begin, sixths);
+  // The share of a sector times 4, and the range times 192: together 6 * 128.
+  const auto top = hn::Add(hn::ShiftLeft<7>(high), hn::Set(d, kHueBias)), depth = hn::Mul(range, hn::Set(d, uint16_t{192}));
+  // `centre`: where this channel is smallest, as an offset that brings it to 0.
+  const auto channel = [&](uint16_t centre) HWY_ATTR {
+    const auto away = hn::BitCast(d, hn::Abs(hn::BitCast(ds, hn::Add(hue, hn::Set(d, centre)))));
+    const auto share = hn::Min(hn::SaturatedSub(hn::Set(d, kTwoSectors), away), hn::Set(d, kSector));
+    return hn::ShiftRight<7>(hn::Sub(top, hn::MulHigh(depth, hn::ShiftLeft<2>(share))));
+  };
+  r = channel(uint16_t{32768});
+  g = channel(uint16_t{10923});
+  b = channel(static_cast<uint16_t>(65536 - 10923));
 }
 
 template <class Body>
 HWY_INLINE void EachVector(Planes& p, size_t n, Body&& body) {
-  const DF df;
-  for (size_t x = 0; x < n; x += hn::Lanes(df)) {
-    auto r = hn::Load(df, p.v[0] + x), g = hn::Load(df, p.v[1] + x), b = hn::Load(df, p.v[2] + x);
+  const D16 d;
+  const D8 d8;
+  const DS ds;
+  for (size_t x = 0; x < n; x += hn::Lanes(d)) {
+    auto r = hn::PromoteTo(d, hn::Load(d8, p.v[0] + x)), g = hn::PromoteTo(d, hn::Load(d8, p.v[1] + x)),
+         b = hn::PromoteTo(d, hn::Load(d8, p.v[2] + x));
     body(r, g, b);
-    hn::Store(r, df, p.v[0] + x);
-    hn::Store(g, df, p.v[1] + x);
-    hn::Store(b, df, p.v[2] + x);
+    hn::Store(hn::DemoteTo(d8, hn::BitCast(ds, r)), d8, p.v[0] + x);
+    hn::Store(hn::DemoteTo(d8, hn::BitCast(ds, g)), d8, p.v[1] + x);
+    hn::Store(hn::DemoteTo(d8, hn::BitCast(ds, b)), d8, p.v[2] + x);
   }
 }
 
 void RunSteps(Planes& p, size_t n, const ColorStep* steps, size_t count) {
-  const DF df;
+  const D16 d;
+  const DS ds;
   for (size_t k = 0; k < count; ++k) {
     const ColorStep& s = steps[k];
-    const auto f = hn::Set(df, s.f), g1 = hn::Set(df, s.g);
     switch (s.kind) {
-      case ColorStep::Kind::brightness:
-        EachVector(p, n, [&](VF& r, VF& g, VF& b) HWY_ATTR {
-          r = Clamped(hn::Mul(r, f));
-          g = Clamped(hn::Mul(g, f));
-          b = Clamped(hn::Mul(b, f));
-        });
+      case ColorStep::Kind::table:
+        apply_table(p.v[0], p.v[0], 3 * kStripe, s.table.data());
         break;
-      case ColorStep::Kind::contrast: {
-        const auto rest = hn::Mul(g1, hn::Set(df, s.level));
-        EachVector(p, n, [&](VF& r, VF& g, VF& b) HWY_ATTR {
-          r = Clamped(hn::Add(hn::Mul(r, f), rest));
-          g = Clamped(hn::Add(hn::Mul(g, f), rest));
-          b = Clamped(hn::Add(hn::Mul(b, f), rest));
+      case ColorStep::Kind::saturation: {
+        const auto factor = hn::Set(ds, s.factor);
+        EachVector(p, n, [&](V16& r, V16& g, V16& b) HWY_ATTR {
+          const auto gray = hn::BitCast(ds, Gray(r, g, b)), base = hn::ShiftLeftSame(gray, s.fraction);
+          const auto blend = [&](V16 x) HWY_ATTR {
+            const auto away = hn::ShiftLeft<7>(hn::Sub(hn::BitCast(ds, x), gray));
+            return hn::BitCast(d, hn::ShiftRightSame(hn::Add(base, hn::MulFixedPoint15(away, factor)), s.fraction));
+          };
+          r = blend(r);
+          g = blend(g);
+          b = blend(b);
         });
         break;
       }
-      case ColorStep::Kind::saturation:
-        EachVector(p, n, [&](VF& r, VF& g, VF& b) HWY_ATTR {
-          const auto rest = hn::Mul(g1, Gray(r, g, b));
-          r = Clamped(hn::Add(hn::Mul(r, f), rest));
-          g = Clamped(hn::Add(hn::Mul(g, f), rest));
-          b = Clamped(hn::Add(hn::Mul(b, f), rest));
-        });
-        break;
       case ColorStep::Kind::hue:
-        EachVector(p, n, [&](VF& r, VF& g, VF& b) HWY_ATTR { TurnHue(s.f, r, g, b); });
+        EachVector(p, n, [&](V16& r, V16& g, V16& b) HWY_ATTR { TurnHue(s.turn, r, g, b); });
         break;
       case ColorStep::Kind::grayscale:
-        EachVector(p, n, [&](VF& r, VF& g, VF& b) HWY_ATTR { r = g = b = Gray(r, g, b); });
+        EachVector(p, n, [&](V16& r, V16& g, V16& b) HWY_ATTR { r = g = b = Gray(r, g, b); });
         break;
     }
   }
@@ -252,18 +203,19 @@ void RunSteps(Planes& p, size_t n, const ColorStep* steps, size_t count) {
 
 /// Sum of gray of n pixels.
 HWY_INLINE uint64_t SumGray(const Planes& p, size_t n) {
-  const DF df;
-  // Whole numbers up to 255 * 256: sums of floats are exact.
-  auto sum = hn::Zero(df);
-  size_t x = 0;
-  for (; x + hn::Lanes(df) <= n; x += hn::Lanes(df)) {
-    sum = hn::Add(sum, Gray(hn::Load(df, p.v[0] + x), hn::Load(df, p.v[1] + x), hn::Load(df, p.v[2] + x)));
+  const D16 d;
+  const D8 d8;
+  const hn::Half<D16> half;
+  const hn::Rebind<uint32_t, decltype(half)> wide;
+  // At most 256 / 8 values of 255 in a lane.
+  auto sum = hn::Zero(d);
+  for (size_t x = 0; x < n; x += hn::Lanes(d)) {
+    const auto gray = Gray(hn::PromoteTo(d, hn::Load(d8, p.v[0] + x)), hn::PromoteTo(d, hn::Load(d8, p.v[1] + x)),
+                           hn::PromoteTo(d, hn::Load(d8, p.v[2] + x)));
+    sum = hn::Add(sum, hn::IfThenElseZero(hn::FirstN(d, n - x), gray));
   }
-  auto total = static_cast<uint64_t>(hn::GetLane(hn::SumOfLanes(df, sum)));
-  for (; x < n; ++x) {
-    total += static_cast<uint64_t>(std::floor(p.v[0][x] * 0.2989F + p.v[1][x] * 0.587F + p.v[2][x] * 0.114F));
-  }
-  return total;
+  const auto both = hn::Add(hn::PromoteTo(wide, hn::LowerHalf(half, sum)), hn::PromoteTo(wide, hn::UpperHalf(half, sum)));
+  return hn::GetLane(hn::SumOfLanes(wide, both));
 }
 
 /// The chain from `in` to `out` (null: nowhere), and the sum of gray if asked for.
@@ -291,48 +243,6 @@ uint64_t GraySum(const uint8_t* in, size_t n, int32_t c, const ColorStep* steps,
   return Run<true>(in, nullptr, n, c, steps, count);
 }
 
-using DT = hn::ScalableTag<uint8_t>;
-
-/// Byte-wise look-up in 256 entries: sixteen shuffles, each for the bytes of one high nibble; the others have their top
-/// bit set, for which the shuffle gives 0.
-HWY_INLINE hn::Vec<DT> LookUp(hn::Vec<DT> x, const uint8_t* table) {
-  const DT d;
-  auto out = hn::Zero(d);
-  const auto lift = hn::Set(d, uint8_t{0x70});
-  for (size_t k = 0; k < 16; ++k) {
-    const auto high = hn::Set(d, static_cast<uint8_t>(k << 4));
-    const auto index = hn::SaturatedAdd(hn::Xor(x, high), lift);
-    out = hn::Or(out, hn::TableLookupBytesOr0(hn::LoadDup128(d, table + 16 * k), index));
-  }
-  return out;
-}
-
-void Table(const uint8_t* in, uint8_t* out, size_t n, const uint8_t* table) {
-#if HWY_TARGET == HWY_AVX3
-  if (has_vbmi()) return table_vbmi(in, out, n, table);
-#endif
-  const DT d;
-  const size_t lanes = hn::Lanes(d);
-  size_t i = 0;
-  for (; i + lanes <= n; i += lanes) hn::StoreU(LookUp(hn::LoadU(d, in + i), table), d, out + i);
-  for (; i < n; ++i) out[i] = table[in[i]];
-}
-
-void Tables3(const uint8_t* in, uint8_t* out, size_t n, const uint8_t* tables) {
-#if HWY_TARGET == HWY_AVX3
-  if (has_vbmi()) return tables3_vbmi(in, out, n, tables);
-#endif
-  const DT d;
-  const size_t lanes = hn::Lanes(d);
-  size_t i = 0;
-  for (; i + lanes <= n; i += lanes) {
-    auto r = hn::Undefined(d), g = r, b = r;
-    hn::LoadInterleaved3(d, in + 3 * i, r, g, b);
-    hn::StoreInterleaved3(LookUp(r, tables), LookUp(g, tables + 256), LookUp(b, tables + 512), d, out + 3 * i);
-  }
-  apply_tables3_reference(in + 3 * i, out + 3 * i, n - i, tables);
-}
-
 #endif
 
 }  // namespace HWY_NAMESPACE
@@ -345,60 +255,93 @@ namespace ballast::detail {
 HWY_EXPORT(Chain);
 HWY_EXPORT(ChainSum);
 HWY_EXPORT(GraySum);
-HWY_EXPORT(Table);
-HWY_EXPORT(Tables3);
 
 namespace {
 
-float clamped(float v) { return std::trunc(std::min(std::max(v, 0.0F), 255.0F)); }
-float gray_of(const float* p) { return std::floor(p[0] * 0.2989F + p[1] * 0.587F + p[2] * 0.114F); }
-
-void turn_hue(float shift, float* p) {
-  const float r = p[0], g = p[1], b = p[2];
-  const float high = std::max(r, std::max(g, b)), low = std::min(r, std::min(g, b)), range = high - low;
-  const float numerator = high == r ? g - b : high == g ? b - r : r - g;
-  const float offset = high == r ? 0.0F : high == g ? 2.0F : 4.0F;
-  float h = numerator / std::max(range, 1.0F) + offset + 6.0F * shift;
-  if (h < 0) h += 6.0F;
-  if (h >= 6) h -= 6.0F;
-  if (h >= 6) h = 0;
-  const float i = std::floor(h), step = range * (h - i);
-  const float q = high - step, w = low + step;
-  const float turned[6][3] = {{high, w, low}, {q, high, low}, {low, high, w}, {low, q, high}, {w, low, high}, {high, low, q}};
-  const float* out = turned[static_cast<int>(i)];
-  for (int j = 0; j < 3; ++j) p[j] = std::floor(out[j] * (255.999F / 255.0F));
+template <class Rule>
+ColorStep table_step(Rule&& rule) {
+  ColorStep step{.kind = ColorStep::Kind::table};
+  for (size_t x = 0; x < 256; ++x) {
+    step.table[x] = static_cast<uint8_t>(std::clamp(rule(static_cast<float>(x)), 0.0F, 255.0F));
+  }
+  return step;
 }
 
-void run_steps(float* p, const ColorStep* steps, size_t count) {
+int32_t gray_of(const int32_t* p) { return ((p[0] * kRed >> 8) + (p[1] * kGreen >> 8) + (p[2] * kBlue >> 8)) >> 8; }
+
+int32_t saturated(int32_t x, int32_t gray, const ColorStep& s) {
+  const int32_t product = ((x - gray) * 128 * s.factor + (1 << 14)) >> 15;
+  return std::clamp(((gray << s.fraction) + product) >> s.fraction, 0, 255);
+}
+
+void turn_hue(uint16_t turn, int32_t* p) {
+  const int32_t r = p[0], g = p[1], b = p[2];
+  const int32_t high = std::max(r, std::max(g, b)), low = std::min(r, std::min(g, b)), range = high - low;
+  const int32_t numerator = high == r ? g - b : high == g ? b - r : r - g;
+  const int32_t begin = turn + (high == r ? 0 : high == g ? kTwoSectors : kFourSectors);
+  const float sixths = static_cast<float>(numerator) * kSixth / static_cast<float>(std::max(range, 1));
+  const int32_t hue = begin + static_cast<int32_t>(std::nearbyint(sixths));
+  const int32_t centres[3] = {32768, 10923, -10923};
+  for (int j = 0; j < 3; ++j) {
+    const int32_t away = std::abs(static_cast<int32_t>(static_cast<int16_t>(hue + centres[j])));
+    const int32_t share = std::clamp<int32_t>(kTwoSectors - away, 0, kSector);
+    p[j] = (high * 128 + kHueBias - ((range * 128 * share * 6) >> 16)) >> 7;
+  }
+}
+
+void run_steps(int32_t* p, const ColorStep* steps, size_t count) {
   for (size_t k = 0; k < count; ++k) {
     const ColorStep& s = steps[k];
-    const float gray = gray_of(p);
+    const int32_t gray = gray_of(p);
     switch (s.kind) {
-      case ColorStep::Kind::brightness:
-        for (int j = 0; j < 3; ++j) p[j] = clamped(p[j] * s.f);
-        break;
-      case ColorStep::Kind::contrast:
-        for (int j = 0; j < 3; ++j) p[j] = clamped(p[j] * s.f + s.g * s.level);
+      case ColorStep::Kind::table:
+        for (int j = 0; j < 3; ++j) p[j] = s.table[static_cast<size_t>(p[j])];
         break;
       case ColorStep::Kind::saturation:
-        for (int j = 0; j < 3; ++j) p[j] = clamped(p[j] * s.f + s.g * gray);
+        for (int j = 0; j < 3; ++j) p[j] = saturated(p[j], gray, s);
         break;
-      case ColorStep::Kind::hue: turn_hue(s.f, p); break;
+      case ColorStep::Kind::hue: turn_hue(s.turn, p); break;
       case ColorStep::Kind::grayscale: p[0] = p[1] = p[2] = gray; break;
     }
   }
 }
 
-void load(const uint8_t* in, float* p) {
-  for (int j = 0; j < 3; ++j) p[j] = static_cast<float>(in[j]);
+void load(const uint8_t* in, int32_t* p) {
+  for (int j = 0; j < 3; ++j) p[j] = in[j];
 }
 
 }  // namespace
 
+ColorStep brightness_step(double f) {
+  return table_step([f = static_cast<float>(f)](float x) { return x * f; });
+}
+
+ColorStep contrast_step(double f, float level) {
+  const float rest = static_cast<float>(1.0 - f) * level;
+  return table_step([f = static_cast<float>(f), rest](float x) { return x * f + rest; });
+}
+
+ColorStep saturation_step(double f) {
+  f = std::min(f, 128.0);
+  int16_t fraction = 6;
+  while (f > 2.0 * (1 << (6 - fraction))) --fraction;
+  const double factor = std::nearbyint(std::ldexp(f, 8 + fraction));
+  return {.kind = ColorStep::Kind::saturation,
+          .factor = static_cast<int16_t>(std::min(factor, 32767.0)),
+          .fraction = fraction};
+}
+
+ColorStep hue_step(double part_of_circle) {
+  return {.kind = ColorStep::Kind::hue,
+          .turn = static_cast<uint16_t>(static_cast<int64_t>(std::nearbyint(part_of_circle * 65536)) & 65535)};
+}
+
+ColorStep grayscale_step() { return {.kind = ColorStep::Kind::grayscale}; }
+
 void color_chain_reference(const uint8_t* in, uint8_t* out, size_t n, int32_t c, const ColorStep* steps,
                            size_t count) {
   for (size_t i = 0; i < n; ++i, in += c, out += c) {
-    float p[3];
+    int32_t p[3];
     load(in, p);
     run_steps(p, steps, count);
     for (int j = 0; j < 3; ++j) out[j] = static_cast<uint8_t>(p[j]);
@@ -409,22 +352,12 @@ void color_chain_reference(const uint8_t* in, uint8_t* out, size_t n, int32_t c,
 uint64_t gray_sum_reference(const uint8_t* in, size_t n, int32_t c, const ColorStep* steps, size_t count) {
   uint64_t total = 0;
   for (size_t i = 0; i < n; ++i, in += c) {
-    float p[3];
+    int32_t p[3];
     load(in, p);
     run_steps(p, steps, count);
     total += static_cast<uint64_t>(gray_of(p));
   }
   return total;
-}
-
-void apply_table_reference(const uint8_t* in, uint8_t* out, size_t n, const uint8_t* table) {
-  for (size_t i = 0; i < n; ++i) out[i] = table[in[i]];
-}
-
-void apply_tables3_reference(const uint8_t* in, uint8_t* out, size_t n, const uint8_t* tables) {
-  for (size_t i = 0; i < n; ++i, in += 3, out += 3) {
-    for (size_t j = 0; j < 3; ++j) out[j] = tables[256 * j + in[j]];
-  }
 }
 
 void color_chain(const uint8_t* in, uint8_t* out, size_t n, int32_t c, const ColorStep* steps, size_t count) {
@@ -435,12 +368,6 @@ uint64_t color_chain_sum(const uint8_t* in, uint8_t* out, size_t n, int32_t c, c
 }
 uint64_t gray_sum(const uint8_t* in, size_t n, int32_t c, const ColorStep* steps, size_t count) {
   return HWY_DYNAMIC_DISPATCH(GraySum)(in, n, c, steps, count);
-}
-void apply_table(const uint8_t* in, uint8_t* out, size_t n, const uint8_t* table) {
-  HWY_DYNAMIC_DISPATCH(Table)(in, out, n, table);
-}
-void apply_tables3(const uint8_t* in, uint8_t* out, size_t n, const uint8_t* tables) {
-  HWY_DYNAMIC_DISPATCH(Tables3)(in, out, n, tables);
 }
 
 }  // namespace ballast::detail

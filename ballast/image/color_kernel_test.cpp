@@ -2,13 +2,15 @@
 
 #include <gtest/gtest.h>
 
-#include <array>
+#include <algorithm>
+#include <cmath>
 #include <vector>
 
 #include <ballast/base/cpu.h>
 #include <ballast/base/key.h>
 #include <ballast/image/filter_kernel.h>
 #include <ballast/image/noise_kernel.h>
+#include <ballast/image/table_kernel.h>
 #include <ballast/image/warp_kernel.h>
 
 namespace ballast::detail {
@@ -30,20 +32,19 @@ std::vector<uint8_t> noise(size_t n, uint64_t seed) {
   return out;
 }
 
-ColorStep step(ColorStep::Kind kind, double f, float level = 0) {
-  return {kind, static_cast<float>(f), static_cast<float>(1 - f), level};
-}
-
 TEST(ColorKernel, ChainsEqualTheReferenceForEveryLengthAndLeaveWhatLiesBehind) {
-  using Kind = ColorStep::Kind;
   const std::vector<std::vector<ColorStep>> chains = {
-      {step(Kind::brightness, 1.37)},
-      {step(Kind::contrast, 0.61, 117.25F)},
-      {step(Kind::saturation, 1.9)},
-      {step(Kind::hue, 0.13)},
-      {step(Kind::hue, -0.5)},
-      {step(Kind::grayscale, 0)},
-      {step(Kind::hue, 0.31), step(Kind::brightness, 0.8), step(Kind::contrast, 1.4, 90.5F), step(Kind::saturation, 0.3)}};
+      {brightness_step(1.37)},
+      {contrast_step(0.61, 117.25F)},
+      {saturation_step(1.9)},
+      {saturation_step(0)},
+      {saturation_step(2)},
+      {saturation_step(37)},
+      {saturation_step(1000)},
+      {hue_step(0.13)},
+      {hue_step(-0.5)},
+      {grayscale_step()},
+      {hue_step(0.31), brightness_step(0.8), contrast_step(1.4, 90.5F), saturation_step(0.3)}};
   on_every_target([&] {
     for (const int32_t c : {3, 4}) {
       for (size_t n = 0; n <= 67; ++n) {
@@ -79,13 +80,93 @@ TEST(ColorKernel, EveryColourTurnsItsHueAsTheReference) {
   }
   on_every_target([&] {
     for (const double f : {-0.5, -1.0 / 6, 0.0, 0.02, 1.0 / 3, 0.5}) {
-      const ColorStep s = step(ColorStep::Kind::hue, f);
+      const ColorStep s = hue_step(f);
       std::vector<uint8_t> want(in.size()), got(in.size());
       color_chain_reference(in.data(), want.data(), in.size() / 3, 3, &s, 1);
       color_chain(in.data(), got.data(), in.size() / 3, 3, &s, 1);
       ASSERT_EQ(got, want) << f;
     }
   });
+}
+
+// All colours of one red level.
+std::vector<uint8_t> plane_of(int red) {
+  std::vector<uint8_t> in;
+  in.reserve(3 * 65536);
+  for (int g = 0; g < 256; ++g) {
+    for (int b = 0; b < 256; ++b) {
+      for (const int v : {red, g, b}) in.push_back(static_cast<uint8_t>(v));
+    }
+  }
+  return in;
+}
+
+std::vector<uint8_t> run(const std::vector<uint8_t>& in, const ColorStep& step) {
+  std::vector<uint8_t> out(in.size());
+  color_chain(in.data(), out.data(), in.size() / 3, 3, &step, 1);
+  return out;
+}
+
+double gray_of(const uint8_t* p) { return 0.2989 * p[0] + 0.587 * p[1] + 0.114 * p[2]; }
+
+TEST(ColorKernel, NoTurnAndNoFactorChangeNoColour) {
+  for (int red = 0; red < 256; ++red) {
+    const auto in = plane_of(red);
+    ASSERT_EQ(run(in, hue_step(0)), in) << red;
+    ASSERT_EQ(run(in, saturation_step(1)), in) << red;
+  }
+}
+
+TEST(ColorKernel, AThirdOfTheCircleMovesTheChannelsOn) {
+  for (int red = 0; red < 256; red += 5) {
+    const auto in = plane_of(red), out = run(in, hue_step(1.0 / 3));
+    for (size_t i = 0; i < in.size(); i += 3) {
+      for (size_t j = 0; j < 3; ++j) ASSERT_NEAR(out[i + j], in[i + (j + 2) % 3], 1) << red << " " << i;
+    }
+  }
+}
+
+TEST(ColorKernel, HueIsThatOfHsvInDoubleWithinALevel) {
+  for (int red = 0; red < 256; red += 17) {
+    for (const double f : {-0.47, -0.1, 0.05, 0.1, 0.29, 0.5}) {
+      const auto in = plane_of(red), out = run(in, hue_step(f));
+      for (size_t i = 0; i < in.size(); i += 3) {
+        const double r = in[i], g = in[i + 1], b = in[i + 2], high = std::max({r, g, b}), range = high - std::min({r, g, b});
+        double sixths = 0;
+        if (range > 0) sixths = high == r ? (g - b) / range : high == g ? (b - r) / range + 2 : (r - g) / range + 4;
+        for (size_t j = 0; j < 3; ++j) {
+          const double corner = j == 0 ? 5 : j == 1 ? 3 : 1;
+          const double k = std::fmod(sixths + 6 * f + corner + 12, 6);
+          const double value = high - range * std::clamp(std::min(k, 4 - k), 0.0, 1.0);
+          // The value rounded down, or up where it lies a little below a whole one.
+          ASSERT_GE(out[i + j], std::floor(value - 1.0 / 64)) << red << " " << i << " " << f;
+          ASSERT_LE(out[i + j], std::floor(value + 1.0 / 16)) << red << " " << i << " " << f;
+        }
+      }
+    }
+  }
+}
+
+TEST(ColorKernel, GrayAndSaturationAreThoseOfRealNumbersWithinALevel) {
+  int64_t below = 0, all = 0;
+  for (int red = 0; red < 256; red += 3) {
+    const auto in = plane_of(red), gray = run(in, grayscale_step());
+    for (size_t i = 0; i < in.size(); i += 3) {
+      const double exact = gray_of(&in[i]);
+      ASSERT_LE(gray[i], std::floor(exact));
+      ASSERT_GE(gray[i], std::floor(exact - 3.5 / 256));
+      below += gray[i] < std::floor(exact) ? 1 : 0;
+      ++all;
+    }
+    for (const double f : {0.0, 0.37, 0.9, 1.4, 2.0, 3.7, 100.0}) {
+      const auto out = run(in, saturation_step(f));
+      for (size_t i = 0; i < in.size(); ++i) {
+        const double g = gray[i - i % 3], exact = std::clamp(g + f * (in[i] - g), 0.0, 255.0);
+        ASSERT_NEAR(out[i], exact, 1.0) << red << " " << i << " " << f;
+      }
+    }
+  }
+  EXPECT_LT(static_cast<double>(below), 0.01 * static_cast<double>(all));
 }
 
 TEST(ColorKernel, TablesEqualTheReference) {
@@ -161,6 +242,9 @@ TEST(WarpKernel, SpansEqualTheReference) {
             warp_span_reference(in.data(), w * c, c, lines, samples, 2, 1, 5, n, want.data());
             warp_span(in.data(), w * c, c, lines, samples, 2, 1, 5, n, got.data());
             ASSERT_EQ(got, want) << c << " " << n << " " << samples << " " << mw;
+            warp_cubic_span_reference(in.data(), w * c, c, lines, samples, 2, 1, 5, n, want.data());
+            warp_cubic_span(in.data(), w * c, c, lines, samples, 2, 1, 5, n, got.data());
+            ASSERT_EQ(got, want) << c << " " << n << " " << samples << " " << mw << " cubic";
           }
         }
       }

@@ -64,10 +64,9 @@ HWY_INLINE void Uniforms(uint64_t key, uint32_t slot, uint64_t block, double* ou
   }
 }
 
-template <size_t N>
-HWY_INLINE VF Horner(const float (&c)[N], VF r) {
-  const F df;
-  VF sum = hn::Set(df, c[0]);
+template <size_t N, class DF>
+HWY_INLINE hn::Vec<DF> Horner(DF df, const float (&c)[N], hn::Vec<DF> r) {
+  auto sum = hn::Set(df, c[0]);
   for (size_t i = 1; i < N; ++i) sum = hn::Add(hn::Mul(sum, r), hn::Set(df, c[i]));
   return sum;
 }
@@ -85,10 +84,10 @@ HWY_INLINE VF Tail(VD u) {
   const VF r = hn::DemoteTo(df, hn::Sqrt(hn::Neg(log_of(rest))));
   const auto near = hn::Le(r, hn::Set(df, 5.0F));
   const VF s = hn::Sub(r, hn::Set(df, 1.6F));
-  VF z = hn::Div(Horner(a, s), Horner(b, s));
+  VF z = hn::Div(Horner(df, a, s), Horner(df, b, s));
   if (!hn::AllTrue(df, near)) {
     const VF t = hn::Sub(r, hn::Set(df, 5.0F));
-    z = hn::IfThenElse(near, z, hn::Div(Horner(c, t), Horner(d, t)));
+    z = hn::IfThenElse(near, z, hn::Div(Horner(df, c, t), Horner(df, d, t)));
   }
   const VF q = hn::DemoteTo(df, hn::Sub(u, hn::Set(dd, 0.5)));
   return hn::IfThenElse(hn::Lt(q, hn::Zero(df)), hn::Neg(z), z);
@@ -97,32 +96,30 @@ HWY_INLINE VF Tail(VD u) {
 HWY_INLINE void Quantiles(const double* u, float* out) {
   static constexpr float a[] = {59.109374720F, 159.29113202F, 50.434271938F, 3.3871327179F};
   static constexpr float b[] = {67.187563600F, 78.757757664F, 17.895169469F, 1.0F};
-  const U du;
   const D dd;
-  const F df;
-  const size_t lanes = hn::Lanes(dd);
+  const F half;
+  const hn::Repartition<float, D> df;
+  const hn::Rebind<uint32_t, decltype(df)> du;
+  const size_t lanes = hn::Lanes(dd), pair = hn::Lanes(df);
   // The sixth of the numbers that lies in the tails is gathered, so that both branches fill their vectors.
-  HWY_ALIGN double tail[kPart + 16];
-  HWY_ALIGN uint64_t place[kPart + 16];
+  HWY_ALIGN uint32_t place[kPart + 32];
+  HWY_ALIGN double tail[16];
   HWY_ALIGN float made[16];
   size_t tails = 0;
-  for (size_t i = 0; i < kPart; i += lanes) {
-    const VD x = hn::Load(dd, u + i), from = hn::Sub(x, hn::Set(dd, 0.5));
-    const VF q = hn::DemoteTo(df, from);
-    // 0.425F as a double, and what rounds to it, lies inside.
-    const auto outside = hn::Not(hn::Le(hn::Abs(hn::PromoteTo(dd, q)), hn::Set(dd, static_cast<double>(0.425F))));
-    if (!hn::AllFalse(dd, outside)) {
-      const VU where = hn::Add(hn::Set(du, uint64_t{i}), hn::Iota(du, 0));
-      hn::CompressStore(where, hn::RebindMask(du, outside), du, place + tails);
-      tails += hn::CompressStore(x, outside, dd, tail + tails);
-    }
-    const VF r = hn::Sub(hn::Set(df, 0.180625F), hn::Mul(q, q));
-    hn::StoreU(hn::Div(hn::Mul(q, Horner(a, r)), Horner(b, r)), df, out + i);
+  for (size_t i = 0; i < kPart; i += pair) {
+    const auto q_of = [&](size_t at) HWY_ATTR { return hn::DemoteTo(half, hn::Sub(hn::Load(dd, u + at), hn::Set(dd, 0.5))); };
+    const auto q = hn::Combine(df, q_of(i + lanes), q_of(i));
+    const auto outside = hn::Gt(hn::Abs(q), hn::Set(df, 0.425F));
+    const auto where = hn::Add(hn::Set(du, static_cast<uint32_t>(i)), hn::Iota(du, 0));
+    tails += hn::CompressStore(where, hn::RebindMask(du, outside), du, place + tails);
+    const auto r = hn::Sub(hn::Set(df, 0.180625F), hn::Mul(q, q));
+    hn::StoreU(hn::Div(hn::Mul(q, Horner(df, a, r)), Horner(df, b, r)), df, out + i);
   }
-  for (size_t t = tails; t < tails + lanes; ++t) tail[t] = 0.01;
   for (size_t t = 0; t < tails; t += lanes) {
-    hn::Store(Tail(hn::LoadU(dd, tail + t)), df, made);
-    for (size_t k = 0; k < lanes && t + k < tails; ++k) out[place[t + k]] = made[k];
+    const size_t some = std::min(lanes, tails - t);
+    for (size_t k = 0; k < lanes; ++k) tail[k] = u[place[t + std::min(k, some - 1)]];
+    hn::Store(Tail(hn::Load(dd, tail)), half, made);
+    for (size_t k = 0; k < some; ++k) out[place[t + k]] = made[k];
   }
 }
 

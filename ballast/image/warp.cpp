@@ -135,13 +135,6 @@ double stretch(const Matrix& m, int32_t h, int32_t w) {
 
 namespace {
 
-double cubic(double x) {
-  x = std::abs(x);
-  if (x < 1) return (1.5 * x - 2.5) * x * x + 1;
-  if (x < 2) return ((-0.5 * x + 2.5) * x - 4) * x + 2;
-  return 0;
-}
-
 class Sampler {
  public:
   Sampler(ImageView source, int32_t top, int32_t left, int32_t full_h, int32_t full_w, Border border,
@@ -166,10 +159,8 @@ class Sampler {
     const auto ix = static_cast<int64_t>(x0), iy = static_cast<int64_t>(y0);
     if (interpolation_ == Interpolation::bicubic) {
       float wx[4], wy[4];
-      for (int k = 0; k < 4; ++k) {
-        wx[k] = static_cast<float>(cubic(xs - x0 - (k - 1)));
-        wy[k] = static_cast<float>(cubic(ys - y0 - (k - 1)));
-      }
+      detail::cubic_weights(static_cast<float>(xs - x0), wx);
+      detail::cubic_weights(static_cast<float>(ys - y0), wy);
       for (size_t j = 0; j < c; ++j) out[j] = 0;
       for (int r = 0; r < 4; ++r) {
         float row[4] = {};
@@ -251,10 +242,19 @@ struct Run {
 };
 Run both(Run a, Run b) { return {std::max(a.from, b.from), std::min(a.to, b.to)}; }
 
-/// Pixels of [0, w) whose point t of the row lies in [x0, x1) x [y0, y1).
+/// The point `at` of a row, as the kernel computes it.
+std::array<double, 2> point_of(const detail::WarpRow& r, double at) {
+  const double inverse = r.mw != 0 ? 1 / (r.mw * at + r.bw) : 1;
+  return {(r.mx * at + r.bx) * inverse, (r.my * at + r.by) * inverse};
+}
+
+/// Pixels of [0, w) whose point t of the row lies in [x0, x1) x [y0, y1), a run of them. Its ends are tried; behind a division
+/// what lies between may be off by a rounding, for which a margin is kept.
 Run points_in(const detail::WarpRow& r, double t, double x0, double x1, double y0, double y1, int32_t w) {
+  const double margin = r.mw != 0 ? 1e-6 : 0;
+  x0 += margin, y0 += margin, x1 -= margin, y1 -= margin;
   const auto ok = [&](int32_t j) {
-    const double d = r.mw != 0 ? r.mw * (j + t) + r.bw : 1, x = (r.mx * (j + t) + r.bx) / d, y = (r.my * (j + t) + r.by) / d;
+    const auto [x, y] = point_of(r, j + t);
     return x >= x0 && x < x1 && y >= y0 && y < y1;
   };
   // The denominator is positive: each side is a linear bound, s (m j + b) >= 0.
@@ -307,10 +307,9 @@ void nearest_span(ImageView source, const detail::WarpRow& r, int32_t left, int3
   const int32_t c = source.c;
   uint8_t* out = row + static_cast<ptrdiff_t>(run.from) * c;
   for (int32_t j = run.from; j < run.to; ++j, out += c) {
-    const double d = r.mw != 0 ? r.mw * (j + 0.5) + r.bw : 1;
+    const auto [x, y] = point_of(r, j + 0.5);
     // Not negative: truncation is the floor.
-    const auto x = static_cast<int32_t>((r.mx * (j + 0.5) + r.bx) / d) - left, y = static_cast<int32_t>((r.my * (j + 0.5) + r.by) / d) - top;
-    const uint8_t* p = source.row_u8(y) + static_cast<ptrdiff_t>(x) * c;
+    const uint8_t* p = source.row_u8(static_cast<int32_t>(y) - top) + static_cast<ptrdiff_t>(static_cast<int32_t>(x) - left) * c;
     for (int32_t q = 0; q < c; ++q) out[q] = p[q];
   }
 }
@@ -393,12 +392,12 @@ void warp(ImageView source, int32_t top, int32_t left, std::span<const WarpStep>
   }
   const Sampler sample(source, top, left, steps[0].in_h, steps[0].in_w, edge.border, edge.fill, options.interpolation);
   const bool simple = linear && !checked;
-  // Bilinear: the pixels of a row that see nothing but the source are one run, and so are those that see some of it.
+  // The pixels of a row that see nothing but the source are one run, and so are those that see some of it.
   const bool nearest = options.interpolation == Interpolation::nearest;
-  const bool spans = linear && (nearest || options.interpolation == Interpolation::bilinear);
+  const bool cubic = options.interpolation == Interpolation::bicubic;
   std::array<Matrix, 16> onwards;
   const bool few = steps.size() - first - 1 <= onwards.size();
-  for (size_t k = first + 1; spans && few && k < steps.size(); ++k) onwards[k - first - 1] = detail::product(steps.subspan(k));
+  for (size_t k = first + 1; linear && few && k < steps.size(); ++k) onwards[k - first - 1] = detail::product(steps.subspan(k));
   // The source of a point, or the fill colour of the step that paints it.
   const auto locate = [&](double x, double y, double& sx, double& sy) -> const std::array<uint8_t, 3>* {
     if (simple) {
@@ -425,11 +424,12 @@ void warp(ImageView source, int32_t top, int32_t left, std::span<const WarpStep>
   for (int32_t i = 0; i < h; ++i) {
     uint8_t* row = out.row_u8(i);
     Run inside, seen{0, w};
-    if (spans && few) {
+    if (linear && few) {
       const Lines lines(m, i, samples);
-      // Four pixels from the right edge: a pixel's bytes are read eight at a time.
+      // Off the right edge: a tap and its neighbour are read as eight bytes, or four. The cubic's taps reach one pixel further.
+      const double reach = nearest ? 0 : cubic ? 1.5 : 0.5, behind = c == 1 ? 2 : c == 3 ? 1 : 0;
       inside = nearest ? lines.in(1, left, left + source.w, top, top + source.h, w)
-                       : lines.in(samples, left + 0.5, left + source.w - 3.5, top + 0.5, top + source.h - 0.5, w);
+                       : lines.in(samples, left + reach, left + source.w - behind - reach, top + reach, top + source.h - reach, w);
       for (size_t k = first + 1; checked && k < steps.size(); ++k) {
         inside = both(inside, Lines(onwards[k - first - 1], i, samples).in(samples, 0, steps[k].in_w, 0, steps[k].in_h, w));
       }
@@ -438,13 +438,15 @@ void warp(ImageView source, int32_t top, int32_t left, std::span<const WarpStep>
       } else if (nearest) {
         nearest_span(source, lines.row[0], left, top, inside, row);
       } else {
-        detail::warp_span(source.row_u8(0), source.stride, c, lines.row, samples, left, top, inside.from, inside.to - inside.from,
-                          row + static_cast<ptrdiff_t>(inside.from) * c);
+        (cubic ? detail::warp_cubic_span : detail::warp_span)(source.row_u8(0), source.stride, c, lines.row, samples, left, top,
+                                                              inside.from, inside.to - inside.from,
+                                                              row + static_cast<ptrdiff_t>(inside.from) * c);
       }
       if (simple && edge.border == Border::constant) {
-        // Samples lie less than a source pixel from their pixel's middle.
-        seen = Lines(m, i, 1).in(1, -2, steps[0].in_w + 2, -2, steps[0].in_h + 2, w);
-        seen = {std::max(0, seen.from - 1), std::min(w, seen.to + 1)};
+        // Where no tap lies on the source. Samples beside a pixel's middle lie less than a source pixel from its own.
+        const double far = reach + (samples == 1 ? 1e-3 : 1);
+        seen = Lines(m, i, 1).in(1, -far, steps[0].in_w + far, -far, steps[0].in_h + far, w);
+        if (samples > 1) seen = {std::max(0, seen.from - 1), std::min(w, seen.to + 1)};
       }
     }
     for (int32_t j = 0; j < w; ++j, row += c) {

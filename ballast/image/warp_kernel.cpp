@@ -19,6 +19,10 @@ void Span(const uint8_t* source, ptrdiff_t stride, int32_t c, const WarpRow* lin
           int32_t top, int32_t from, int32_t n, uint8_t* out) {
   warp_span_reference(source, stride, c, lines, samples, left, top, from, n, out);
 }
+void CubicSpan(const uint8_t* source, ptrdiff_t stride, int32_t c, const WarpRow* lines, int32_t samples, int32_t left,
+               int32_t top, int32_t from, int32_t n, uint8_t* out) {
+  warp_cubic_span_reference(source, stride, c, lines, samples, left, top, from, n, out);
+}
 #else
 
 using DF = hn::ScalableTag<float>;
@@ -31,25 +35,36 @@ using DI64 = hn::Rebind<int64_t, DFH>;
 using VF = hn::Vec<DF>;
 using VI = hn::Vec<DI>;
 
-/// Whole part and fraction of (m (j + t) + b) / (mw (j + t) + bw) - 1/2 for the pixels from j on.
-HWY_INLINE void Split(double m, double b, const WarpRow& row, double j, double t, VI& whole, VF& fraction) {
+/// Points of a row in double, and 1 / (mw (j + t) + bw) there: the pixels from j on, in two vectors.
+struct Places {
+  hn::Vec<DD> at[2], inverse[2];
+};
+HWY_INLINE Places PlacesOf(const WarpRow& row, double j, double t) {
   const DD dd;
-  const auto half = hn::Set(dd, 0.5), mm = hn::Set(dd, m), bb = hn::Set(dd, b);
-  const auto part = [&](double first, hn::Vec<DIH>& i, hn::Vec<DFH>& f) HWY_ATTR {
-    const auto at = hn::Add(hn::Iota(dd, first), hn::Set(dd, t));
-    auto point = hn::Add(hn::Mul(mm, at), bb);
-    if (row.mw != 0) point = hn::Div(point, hn::Add(hn::Mul(hn::Set(dd, row.mw), at), hn::Set(dd, row.bw)));
-    const auto x = hn::Sub(point, half);
-    const auto floor = hn::Floor(x);
-    i = hn::DemoteTo(DIH(), floor);
-    f = hn::DemoteTo(DFH(), hn::Sub(x, floor));
-  };
-  hn::Vec<DIH> i0, i1;
-  hn::Vec<DFH> f0, f1;
-  part(j, i0, f0);
-  part(j + static_cast<double>(hn::Lanes(dd)), i1, f1);
-  whole = hn::Combine(DI(), i1, i0);
-  fraction = hn::Combine(DF(), f1, f0);
+  Places p;
+  for (int k = 0; k < 2; ++k) {
+    p.at[k] = hn::Add(hn::Iota(dd, j + k * static_cast<double>(hn::Lanes(dd))), hn::Set(dd, t));
+    if (row.mw != 0) {
+      p.inverse[k] = hn::Div(hn::Set(dd, 1.0), hn::Add(hn::Mul(hn::Set(dd, row.mw), p.at[k]), hn::Set(dd, row.bw)));
+    }
+  }
+  return p;
+}
+
+/// Whole part and fraction of (m (j + t) + b) / (mw (j + t) + bw) - 1/2.
+HWY_INLINE void Split(double m, double b, bool divides, const Places& places, VI& whole, VF& fraction) {
+  const DD dd;
+  hn::Vec<DIH> i[2];
+  hn::Vec<DFH> f[2];
+  for (int k = 0; k < 2; ++k) {
+    auto point = hn::Add(hn::Mul(hn::Set(dd, m), places.at[k]), hn::Set(dd, b));
+    if (divides) point = hn::Mul(point, places.inverse[k]);
+    const auto x = hn::Sub(point, hn::Set(dd, 0.5)), floor = hn::Floor(x);
+    i[k] = hn::DemoteTo(DIH(), floor);
+    f[k] = hn::DemoteTo(DFH(), hn::Sub(x, floor));
+  }
+  whole = hn::Combine(DI(), i[1], i[0]);
+  fraction = hn::Combine(DF(), f[1], f[0]);
 }
 
 /// Byte `k` of each lane.
@@ -90,6 +105,27 @@ HWY_INLINE VF Blend(VI a, VI b, VI d, VI e, VF tx, VF ty) {
 
 HWY_INLINE VI Rounded(VF v) { return hn::ConvertTo(DI(), hn::Floor(hn::Add(v, hn::Set(DF(), 0.5F)))); }
 
+/// Of each lane the four taps of a row in the columns from `at` on.
+struct Taps {
+  VI at[4];
+};
+template <int kByte>
+HWY_INLINE VF Sum(const Taps& taps, const VF* w) {
+  VF sum = hn::Mul(w[0], Byte<kByte>(taps.at[0]));
+  for (int k = 1; k < 4; ++k) sum = hn::Add(sum, hn::Mul(w[k], Byte<kByte>(taps.at[k])));
+  return sum;
+}
+
+/// cubic_weights of each lane.
+HWY_INLINE void CubicWeights(VF t, VF* w) {
+  const DF df;
+  const auto set = [&](float x) HWY_ATTR { return hn::Set(df, x); };
+  w[0] = hn::Mul(hn::Sub(hn::Mul(hn::Add(hn::Mul(set(-0.5F), t), set(1.0F)), t), set(0.5F)), t);
+  w[1] = hn::Add(hn::Mul(hn::Mul(hn::Sub(hn::Mul(set(1.5F), t), set(2.5F)), t), t), set(1.0F));
+  w[2] = hn::Mul(hn::Add(hn::Mul(hn::Add(hn::Mul(set(-1.5F), t), set(2.0F)), t), set(0.5F)), t);
+  w[3] = hn::Mul(hn::Mul(hn::Sub(hn::Mul(set(0.5F), t), set(0.5F)), t), t);
+}
+
 /// c low bytes of each lane, side by side.
 HWY_INLINE void StorePixels(VI v, int32_t c, uint8_t* out) {
   const hn::Repartition<uint8_t, DI> d8;
@@ -113,45 +149,104 @@ HWY_INLINE void StorePixels(VI v, int32_t c, uint8_t* out) {
   }
 }
 
-void Span(const uint8_t* source, ptrdiff_t stride, int32_t c, const WarpRow* lines, int32_t samples, int32_t left,
-          int32_t top, int32_t from, int32_t n, uint8_t* out) {
+/// Values of the channels of a vector of pixels; those that the picture does not have stay 0.
+struct Channels {
+  VF v[4];
+};
+
+/// The point of a row that each lane asks for: its taps begin at `at`.
+struct Point {
+  VI at;
+  VF tx, ty;
+};
+
+HWY_INLINE void AddBilinear(const uint8_t* source, ptrdiff_t stride, int32_t c, const Point& p, Channels& sum) {
+  VI a, b, d, e;
+  Pair(source, p.at, c, a, b);
+  Pair(source + stride, p.at, c, d, e);
+  sum.v[0] = hn::Add(sum.v[0], Blend<0>(a, b, d, e, p.tx, p.ty));
+  if (c > 1) {
+    sum.v[1] = hn::Add(sum.v[1], Blend<1>(a, b, d, e, p.tx, p.ty));
+    sum.v[2] = hn::Add(sum.v[2], Blend<2>(a, b, d, e, p.tx, p.ty));
+  }
+  if (c == 4) sum.v[3] = hn::Add(sum.v[3], Blend<3>(a, b, d, e, p.tx, p.ty));
+}
+
+HWY_INLINE void AddCubic(const uint8_t* source, ptrdiff_t stride, int32_t c, const Point& p, Channels& sum) {
+  VF wx[4], wy[4];
+  CubicWeights(p.tx, wx);
+  CubicWeights(p.ty, wy);
+  const auto zero = hn::Zero(DF());
+  Channels v{{zero, zero, zero, zero}};
+  const uint8_t* row = source - stride - c;
+  for (int r = 0; r < 4; ++r, row += stride) {
+    Taps t;
+    Pair(row, p.at, c, t.at[0], t.at[1]);
+    Pair(row + 2 * c, p.at, c, t.at[2], t.at[3]);
+    v.v[0] = hn::Add(v.v[0], hn::Mul(wy[r], Sum<0>(t, wx)));
+    if (c > 1) {
+      v.v[1] = hn::Add(v.v[1], hn::Mul(wy[r], Sum<1>(t, wx)));
+      v.v[2] = hn::Add(v.v[2], hn::Mul(wy[r], Sum<2>(t, wx)));
+    }
+    if (c == 4) v.v[3] = hn::Add(v.v[3], hn::Mul(wy[r], Sum<3>(t, wx)));
+  }
+  for (int k = 0; k < 4; ++k) sum.v[k] = hn::Add(sum.v[k], v.v[k]);
+}
+
+template <bool kCubic>
+HWY_INLINE void SpanOf(const uint8_t* source, ptrdiff_t stride, int32_t c, const WarpRow* lines, int32_t samples,
+                       int32_t left, int32_t top, int32_t from, int32_t n, uint8_t* out) {
   const DI di;
   const DF df;
   const auto lanes = static_cast<int32_t>(hn::Lanes(di));
+  if (n < lanes) {
+    return kCubic ? warp_cubic_span_reference(source, stride, c, lines, samples, left, top, from, n, out)
+                  : warp_span_reference(source, stride, c, lines, samples, left, top, from, n, out);
+  }
   static constexpr double kMiddle[1] = {0.5}, kTwo[2] = {0.25, 0.75};
   const double* places = samples == 1 ? kMiddle : kTwo;
-  int32_t j = 0;
-  for (; j + lanes <= n; j += lanes) {
-    auto v0 = hn::Zero(df), v1 = v0, v2 = v0, v3 = v0;
+  for (int32_t i = 0; i < n; i += lanes) {
+    const int32_t j = std::min(i, n - lanes);  // the last vector makes some pixels again
+    const auto zero = hn::Zero(df);
+    Channels sum{{zero, zero, zero, zero}};
     for (int32_t sy = 0; sy < samples; ++sy) {
       const WarpRow& row = lines[sy];
       for (int32_t sx = 0; sx < samples; ++sx) {
-        VI x, y, a, b, d, e;
-        VF tx, ty;
-        Split(row.mx, row.bx, row, from + j, places[sx], x, tx);
-        Split(row.my, row.by, row, from + j, places[sx], y, ty);
+        VI x, y;
+        Point p;
+        const Places points = PlacesOf(row, from + j, places[sx]);
+        Split(row.mx, row.bx, row.mw != 0, points, x, p.tx);
+        Split(row.my, row.by, row.mw != 0, points, y, p.ty);
         x = hn::Sub(x, hn::Set(di, left));
         y = hn::Sub(y, hn::Set(di, top));
-        const auto at = hn::Add(hn::Mul(y, hn::Set(di, static_cast<int32_t>(stride))), hn::Mul(x, hn::Set(di, c)));
-        Pair(source, at, c, a, b);
-        Pair(source + stride, at, c, d, e);
-        v0 = hn::Add(v0, Blend<0>(a, b, d, e, tx, ty));
-        if (c > 1) {
-          v1 = hn::Add(v1, Blend<1>(a, b, d, e, tx, ty));
-          v2 = hn::Add(v2, Blend<2>(a, b, d, e, tx, ty));
+        p.at = hn::Add(hn::Mul(y, hn::Set(di, static_cast<int32_t>(stride))), hn::Mul(x, hn::Set(di, c)));
+        if (kCubic) {
+          AddCubic(source, stride, c, p, sum);
+        } else {
+          AddBilinear(source, stride, c, p, sum);
         }
-        if (c == 4) v3 = hn::Add(v3, Blend<3>(a, b, d, e, tx, ty));
       }
     }
     const auto share = hn::Set(df, samples == 1 ? 1.0F : 0.25F);
-    auto v = Rounded(hn::Mul(v0, share));
-    if (c > 1) {
-      v = hn::Or(v, hn::Or(hn::ShiftLeft<8>(Rounded(hn::Mul(v1, share))), hn::ShiftLeft<16>(Rounded(hn::Mul(v2, share)))));
-    }
-    if (c == 4) v = hn::Or(v, hn::ShiftLeft<24>(Rounded(hn::Mul(v3, share))));
+    const auto level = [&](int k) HWY_ATTR {
+      auto v = hn::Mul(sum.v[k], share);
+      if (kCubic) v = hn::Min(hn::Max(v, hn::Zero(df)), hn::Set(df, 255.0F));  // it overshoots
+      return Rounded(v);
+    };
+    auto v = level(0);
+    if (c > 1) v = hn::Or(v, hn::Or(hn::ShiftLeft<8>(level(1)), hn::ShiftLeft<16>(level(2))));
+    if (c == 4) v = hn::Or(v, hn::ShiftLeft<24>(level(3)));
     StorePixels(v, c, out + static_cast<ptrdiff_t>(j) * c);
   }
-  warp_span_reference(source, stride, c, lines, samples, left, top, from + j, n - j, out + static_cast<ptrdiff_t>(j) * c);
+}
+
+void Span(const uint8_t* source, ptrdiff_t stride, int32_t c, const WarpRow* lines, int32_t samples, int32_t left,
+          int32_t top, int32_t from, int32_t n, uint8_t* out) {
+  SpanOf<false>(source, stride, c, lines, samples, left, top, from, n, out);
+}
+void CubicSpan(const uint8_t* source, ptrdiff_t stride, int32_t c, const WarpRow* lines, int32_t samples, int32_t left,
+               int32_t top, int32_t from, int32_t n, uint8_t* out) {
+  SpanOf<true>(source, stride, c, lines, samples, left, top, from, n, out);
 }
 #endif
 
@@ -163,34 +258,83 @@ HWY_AFTER_NAMESPACE();
 namespace ballast::detail {
 
 HWY_EXPORT(Span);
+HWY_EXPORT(CubicSpan);
 
-void warp_span_reference(const uint8_t* source, ptrdiff_t stride, int32_t c, const WarpRow* lines, int32_t samples,
-                         int32_t left, int32_t top, int32_t from, int32_t n, uint8_t* out) {
+void cubic_weights(float t, float* w) {
+  w[0] = ((-0.5F * t + 1.0F) * t - 0.5F) * t;
+  w[1] = (1.5F * t - 2.5F) * t * t + 1.0F;
+  w[2] = ((-1.5F * t + 2.0F) * t + 0.5F) * t;
+  w[3] = (0.5F * t - 0.5F) * t * t;
+}
+
+namespace {
+
+/// Adds to sum[0..c) the values of one point, tx and ty in [0, 1] behind pixel `a`.
+void add_bilinear(const uint8_t* a, ptrdiff_t stride, int32_t c, float tx, float ty, float* sum) {
+  for (int32_t q = 0; q < c; ++q, ++a) {
+    const float above = (1 - tx) * static_cast<float>(a[0]) + tx * static_cast<float>(a[c]);
+    const float below = (1 - tx) * static_cast<float>(a[stride]) + tx * static_cast<float>(a[stride + c]);
+    sum[q] += (1 - ty) * above + ty * below;
+  }
+}
+
+void add_cubic(const uint8_t* a, ptrdiff_t stride, int32_t c, float tx, float ty, float* sum) {
+  float wx[4], wy[4];
+  cubic_weights(tx, wx);
+  cubic_weights(ty, wy);
+  for (int32_t q = 0; q < c; ++q) {
+    float v = 0;
+    const uint8_t* row = a - stride - c + q;
+    for (int r = 0; r < 4; ++r, row += stride) {
+      float part = wx[0] * static_cast<float>(row[0]);
+      for (int k = 1; k < 4; ++k) part += wx[k] * static_cast<float>(row[k * c]);
+      v += wy[r] * part;
+    }
+    sum[q] += v;
+  }
+}
+
+template <class Add>
+void span_reference(const uint8_t* source, ptrdiff_t stride, int32_t c, const WarpRow* lines, int32_t samples,
+                    int32_t left, int32_t top, int32_t from, int32_t n, uint8_t* out, const Add& add) {
   for (int32_t j = from; j < from + n; ++j, out += c) {
     float sum[4] = {};
     for (int32_t sy = 0; sy < samples; ++sy) {
       const WarpRow& row = lines[sy];
       for (int32_t sx = 0; sx < samples; ++sx) {
         const double t = samples == 1 ? 0.5 : sx == 0 ? 0.25 : 0.75;
-        const double w = row.mw != 0 ? row.mw * (j + t) + row.bw : 1;
-        const double x = (row.mx * (j + t) + row.bx) / w - 0.5, y = (row.my * (j + t) + row.by) / w - 0.5;
+        const double inverse = row.mw != 0 ? 1 / (row.mw * (j + t) + row.bw) : 1;
+        const double x = (row.mx * (j + t) + row.bx) * inverse - 0.5, y = (row.my * (j + t) + row.by) * inverse - 0.5;
         const double x0 = std::floor(x), y0 = std::floor(y);
-        const auto tx = static_cast<float>(x - x0), ty = static_cast<float>(y - y0);
         const uint8_t* a = source + (static_cast<ptrdiff_t>(y0) - top) * stride + (static_cast<ptrdiff_t>(x0) - left) * c;
-        for (int32_t q = 0; q < c; ++q, ++a) {
-          const float above = (1 - tx) * static_cast<float>(a[0]) + tx * static_cast<float>(a[c]);
-          const float below = (1 - tx) * static_cast<float>(a[stride]) + tx * static_cast<float>(a[stride + c]);
-          sum[q] += (1 - ty) * above + ty * below;
-        }
+        add(a, stride, c, static_cast<float>(x - x0), static_cast<float>(y - y0), sum);
       }
     }
-    for (int32_t q = 0; q < c; ++q) out[q] = static_cast<uint8_t>(std::floor((samples == 1 ? sum[q] : sum[q] * 0.25F) + 0.5F));
+    for (int32_t q = 0; q < c; ++q) {
+      const float v = samples == 1 ? sum[q] : sum[q] * 0.25F;
+      out[q] = static_cast<uint8_t>(std::clamp(std::floor(v + 0.5F), 0.0F, 255.0F));
+    }
   }
+}
+
+}  // namespace
+
+void warp_span_reference(const uint8_t* source, ptrdiff_t stride, int32_t c, const WarpRow* lines, int32_t samples,
+                         int32_t left, int32_t top, int32_t from, int32_t n, uint8_t* out) {
+  span_reference(source, stride, c, lines, samples, left, top, from, n, out, add_bilinear);
+}
+void warp_cubic_span_reference(const uint8_t* source, ptrdiff_t stride, int32_t c, const WarpRow* lines, int32_t samples,
+                               int32_t left, int32_t top, int32_t from, int32_t n, uint8_t* out) {
+  span_reference(source, stride, c, lines, samples, left, top, from, n, out, add_cubic);
 }
 
 void warp_span(const uint8_t* source, ptrdiff_t stride, int32_t c, const WarpRow* lines, int32_t samples, int32_t left,
                int32_t top, int32_t from, int32_t n, uint8_t* out) {
   HWY_DYNAMIC_DISPATCH(Span)(source, stride, c, lines, samples, left, top, from, n, out);
+}
+void warp_cubic_span(const uint8_t* source, ptrdiff_t stride, int32_t c, const WarpRow* lines, int32_t samples,
+                     int32_t left, int32_t top, int32_t from, int32_t n, uint8_t* out) {
+  HWY_DYNAMIC_DISPATCH(CubicSpan)(source, stride, c, lines, samples, left, top, from, n, out);
 }
 
 }  // namespace ballast::detail

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <map>
+#include <string>
 #include <vector>
 
 #include <ballast/base/check.h>
@@ -19,7 +20,24 @@ struct Seen {
   torch::Tensor running_mean, running_var;
   int64_t count = 0;
   torch::Tensor mean, m2;
+
+  void add(int64_t n, const torch::Tensor& batch_mean, const torch::Tensor& batch_var) {
+    const double rows = static_cast<double>(n), before = static_cast<double>(count);
+    if (count == 0) {
+      mean = batch_mean.clone(), m2 = batch_var * rows;
+    } else {
+      const torch::Tensor delta = batch_mean - mean;
+      mean = mean + delta * (rows / (before + rows));
+      m2 = m2 + batch_var * rows + delta.square() * (before * rows / (before + rows));
+    }
+    count += n;
+  }
+  // A single value has no unbiased variance.
+  torch::Tensor var() const { return m2 / static_cast<double>(std::max<int64_t>(1, count - 1)); }
 };
+
+using Forward = std::function<torch::Tensor(const torch::Tensor&)>;
+using NextBatch = std::function<std::optional<torch::Tensor>()>;
 
 template <class Visit>
 void visit_named(const torch::nn::Module& module, const std::string& name, const Visit& visit) {
@@ -49,6 +67,38 @@ class EvalMode {
   std::vector<std::pair<torch::nn::Module*, bool>> modes_;
 };
 
+bool has_running_statistics(const torch::nn::Module& model) {
+  const auto buffers = model.named_buffers().keys();
+  return std::ranges::any_of(buffers, [](const std::string& name) { return name.ends_with("running_mean"); });
+}
+
+// Fills `layers` in the order of execution; returns the number of batches.
+int64_t observe(torch::nn::Module& model, const Forward& forward, const NextBatch& next_batch,
+                const ReestimateOptions& options, std::vector<Seen>& layers) {
+  check(options.max_batches >= 1, "reestimate", "max_batches must be >= 1, got ", options.max_batches);
+  detail::check_ballast_norms("reestimate", model);
+  if (!has_running_statistics(model)) return 0;
+  torch::NoGradGuard no_grad;
+  const EvalMode eval(model);
+  std::map<const void*, size_t> places;  // by the running mean
+  const detail::MomentObserver observer([&](const torch::Tensor& running_mean, const torch::Tensor& running_var,
+                                            int64_t count, const torch::Tensor& mean, const torch::Tensor& var) {
+    if (count == 0) return;
+    const auto [place, is_new] = places.try_emplace(running_mean.unsafeGetTensorImpl(), layers.size());
+    if (is_new) layers.push_back({.running_mean = running_mean, .running_var = running_var, .mean = {}, .m2 = {}});
+    layers[place->second].add(count, mean.to(torch::kDouble), var.to(torch::kDouble));
+  });
+  int64_t batches = 0;
+  while (batches < options.max_batches) {
+    const std::optional<torch::Tensor> batch = next_batch();
+    if (!batch) break;
+    forward(*batch);
+    ++batches;
+  }
+  check(batches >= 1, "reestimate", "at least 1 batch is needed, got 0");
+  return batches;
+}
+
 }  // namespace
 
 void detail::check_ballast_norms(const char* stem, const torch::nn::Module& model) {
@@ -62,48 +112,42 @@ void detail::check_ballast_norms(const char* stem, const torch::nn::Module& mode
   });
 }
 
-int64_t reestimate(torch::nn::Module& model, const std::function<torch::Tensor(const torch::Tensor&)>& forward,
-                   const std::function<std::optional<torch::Tensor>()>& next_batch, const ReestimateOptions& options) {
-  check(options.max_batches >= 1, "reestimate", "max_batches must be >= 1, got ", options.max_batches);
-  detail::check_ballast_norms("reestimate", model);
-  const auto buffers = model.named_buffers().keys();
-  if (std::ranges::none_of(buffers, [](const std::string& name) { return name.ends_with("running_mean"); })) return 0;
-  std::map<const void*, Seen> layers;  // by their running mean
-  int64_t batches = 0;
-  {
-    torch::NoGradGuard no_grad;
-    const EvalMode eval(model);
-    const detail::MomentObserver observer([&](const torch::Tensor& running_mean, const torch::Tensor& running_var,
-                                              int64_t count, const torch::Tensor& mean, const torch::Tensor& var) {
-      if (count == 0) return;
-      Seen& seen = layers[running_mean.unsafeGetTensorImpl()];
-      const torch::Tensor m = mean.to(torch::kDouble), v = var.to(torch::kDouble);
-      const double n = static_cast<double>(count);
-      if (seen.count == 0) {
-        seen = {running_mean, running_var, count, m.clone(), v * n};
-        return;
-      }
-      const double before = static_cast<double>(seen.count);
-      const torch::Tensor delta = m - seen.mean;
-      seen.mean = seen.mean + delta * (n / (before + n));
-      seen.m2 = seen.m2 + v * n + delta.square() * (before * n / (before + n));
-      seen.count += count;
-    });
-    while (batches < options.max_batches) {
-      const std::optional<torch::Tensor> batch = next_batch();
-      if (!batch) break;
-      forward(*batch);
-      ++batches;
-    }
-  }
-  check(batches >= 1, "reestimate", "at least 1 batch is needed, got 0");
+int64_t reestimate(torch::nn::Module& model, const Forward& forward, const NextBatch& next_batch,
+                   const ReestimateOptions& options) {
+  std::vector<Seen> layers;
+  const int64_t batches = observe(model, forward, next_batch, options, layers);
   torch::NoGradGuard no_grad;
-  for (auto& [key, seen] : layers) {
+  for (const Seen& seen : layers) {
     seen.running_mean.copy_(seen.mean);
-    // A single value has no unbiased variance.
-    seen.running_var.copy_(seen.m2 / static_cast<double>(std::max<int64_t>(1, seen.count - 1)));
+    seen.running_var.copy_(seen.var());
   }
   return batches;
+}
+
+std::vector<NormDrift> norm_drift(torch::nn::Module& model, const Forward& forward, const NextBatch& next_batch,
+                                  const ReestimateOptions& options) {
+  std::vector<Seen> layers;
+  observe(model, forward, next_batch, options, layers);
+  torch::NoGradGuard no_grad;
+  std::map<const void*, std::string> names;
+  for (const auto& buffer : model.named_buffers()) {
+    const std::string& name = buffer.key();
+    if (name.ends_with("running_mean")) {
+      const size_t dot = name.rfind('.');
+      names.emplace(buffer.value().unsafeGetTensorImpl(), dot == std::string::npos ? "" : name.substr(0, dot));
+    }
+  }
+  constexpr double eps = 1e-5;
+  std::vector<NormDrift> drifts;
+  for (const Seen& seen : layers) {
+    const torch::Tensor running_var = seen.running_var.to(torch::kDouble) + eps;
+    const torch::Tensor moved = (seen.mean - seen.running_mean.to(torch::kDouble)).square() / running_var;
+    const torch::Tensor spread = ((seen.var() + eps) / running_var).log() / 2;
+    drifts.push_back({.layer = names.at(seen.running_mean.unsafeGetTensorImpl()),
+                      .shift = moved.mean().sqrt().item<double>(),
+                      .scale = spread.square().mean().sqrt().exp().item<double>()});
+  }
+  return drifts;
 }
 
 }  // namespace ballast

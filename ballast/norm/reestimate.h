@@ -5,6 +5,8 @@
 
 #include <functional>
 #include <optional>
+#include <string>
+#include <vector>
 
 namespace ballast {
 
@@ -31,6 +33,24 @@ struct ReestimateOptions {
 ///          with nothing changed.
 int64_t reestimate(torch::nn::Module& model, const std::function<torch::Tensor(const torch::Tensor&)>& forward,
                    const std::function<std::optional<torch::Tensor>()>& next_batch, const ReestimateOptions& options = {});
+
+/// How far the running statistics of a layer are from those that reestimate would store, over its channels.
+struct NormDrift {
+  std::string layer;  ///< "layer1.0.bn1"
+  /// sqrt(mean (mean_c - running_mean_c)^2 / (running_var_c + eps)), eps 1e-5: in standard deviations. 0: none.
+  double shift = 0;
+  /// exp(sqrt(mean log^2(std_c / running_std_c))), std = sqrt(var + eps): the factor between them. 1: none.
+  double scale = 1;
+};
+
+/// Measures that and changes nothing: what evaluation by running statistics assumes against what the present weights make
+/// of these batches. Layers in the order of execution; those without running statistics or without a value are left out.
+///
+/// Modes, options and errors: reestimate's.
+std::vector<NormDrift> norm_drift(torch::nn::Module& model,
+                                  const std::function<torch::Tensor(const torch::Tensor&)>& forward,
+                                  const std::function<std::optional<torch::Tensor>()>& next_batch,
+                                  const ReestimateOptions& options = {});
 
 namespace detail {
 /// Throws `[stem] model must hold ballast norms, got torch::nn::BatchNorm2d at bn1` if the model has one of LibTorch's.

@@ -105,6 +105,45 @@ TEST(Reestimate, AfterAnErrorNothingHasChanged) {
   EXPECT_FALSE(torch::equal(net.bn1->running_mean, mean));
 }
 
+TEST(NormDrift, IsTheDistanceInStandardDeviationsAndTheFactorBetweenThem) {
+  BatchNorm norm(BatchNormOptions{.num_features = 2});
+  norm->to(torch::kDouble);
+  norm->running_mean.copy_(torch::tensor({1.0, 2.0}, torch::kDouble));
+  norm->running_var.copy_(torch::tensor({4.0, 9.0}, torch::kDouble));
+  const torch::Tensor x = draw({500, 2});
+  const torch::Tensor mean = x.mean(0), var = x.var(0, true);
+  const auto forward = [&](const torch::Tensor& b) { return norm->forward(b); };
+  const auto drifts = norm_drift(*norm, forward, batches_of({x.narrow(0, 0, 100), x.narrow(0, 100, 400)}));
+  ASSERT_EQ(drifts.size(), 1);
+  EXPECT_EQ(drifts[0].layer, "");
+  double shift = 0, scale = 0;
+  for (int c = 0; c < 2; ++c) {
+    const double running = norm->running_var[c].item<double>() + 1e-5;
+    shift += std::pow(mean[c].item<double>() - norm->running_mean[c].item<double>(), 2) / running / 2;
+    scale += std::pow(std::log((var[c].item<double>() + 1e-5) / running) / 2, 2) / 2;
+  }
+  EXPECT_NEAR(drifts[0].shift, std::sqrt(shift), 1e-12);
+  EXPECT_NEAR(drifts[0].scale, std::exp(std::sqrt(scale)), 1e-12);
+}
+
+TEST(NormDrift, IsNoneAfterReestimateAndChangesNothing) {
+  Net net;
+  const torch::Tensor x = draw({32, 3, 4, 4}) * 3 + 20;
+  const auto forward = [&](const torch::Tensor& b) { return net.forward(b); };
+  const auto before = norm_drift(net, forward, batches_of({x}));
+  ASSERT_EQ(before.size(), 2);
+  EXPECT_EQ(before[0].layer, "bn1");
+  EXPECT_EQ(before[1].layer, "bn2");
+  EXPECT_GT(before[0].shift, 10);  // running statistics are 0 and 1
+  EXPECT_EQ(net.bn1->running_mean.abs().max().item<double>(), 0);
+  EXPECT_TRUE(net.is_training());
+  reestimate(net, forward, batches_of({x}));
+  for (const NormDrift& drift : norm_drift(net, forward, batches_of({x}))) {
+    EXPECT_NEAR(drift.shift, 0, 1e-12) << drift.layer;
+    EXPECT_NEAR(drift.scale, 1, 1e-12) << drift.layer;
+  }
+}
+
 TEST(Reestimate, ErrorsNameWhatIsRequired) {
   Net net;
   const auto forward = [&](const torch::Tensor& b) { return net.forward(b); };

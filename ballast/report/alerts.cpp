@@ -11,6 +11,9 @@
 namespace ballast {
 namespace {
 
+// A fifth of a standard deviation is what two batches of 128 differ by in layers of few positions.
+constexpr double kNormDrift = 0.5;
+
 std::string percent(double share, int digits = 1) {
   return format_fixed(100 * share, digits) + " %";
 }
@@ -27,6 +30,7 @@ class Finder {
     convergence();
     predictions();
     disagreement();
+    norm_drift();
     data();
     steps();
     if (!no_times_) {
@@ -346,6 +350,33 @@ class Finder {
           "The parts differ in kind (another source, another time), or val holds near-copies of "
           "training pictures.");
     }
+  }
+
+  // Running statistics that lag behind the weights: evaluation then normalizes by what the layer no longer gives.
+  void norm_drift() {
+    const NormDriftRow* worst = nullptr;
+    int64_t drifted = 0;
+    auto size = [](const NormDriftRow& d) { return std::max(d.shift, std::log(d.scale)); };
+    for (const NormDriftRow& d : r_.norm_drift) {
+      if (!(size(d) > kNormDrift)) {
+        continue;
+      }
+      ++drifted;
+      if (!worst || size(d) > size(*worst)) {
+        worst = &d;
+      }
+    }
+    if (!worst) {
+      return;
+    }
+    add(Severity::warning, "Batch norm's running statistics lag behind",
+        format_count(drifted) + " of " + format_count(std::ssize(r_.norm_drift)) +
+            " layers normalize by statistics that training pictures no longer have; most at " +
+            worst->name + ": means off by " + format_significant(worst->shift, 2) +
+            " standard deviations, standard deviations by a factor of " +
+            format_significant(worst->scale, 3) + ".",
+        "Evaluation suffers, not training. They move a tenth of the way in each step: more steps (a smaller "
+        "--batch-size, more --epochs), --swa, which measures them anew, or --norm group, which has none.");
   }
 
   void data() {

@@ -224,6 +224,22 @@ TEST_F(AlertsTest, DoubtfulLabelsAreCountedAndTheWorstIsNamed) {
                                                     HasSubstr("a long, quoted name 40.jpg")))));
 }
 
+TEST_F(AlertsTest, RunningStatisticsThatLagBehindAreNamed) {
+  fs::path folder = run("a");
+  const auto alerts_with = [&](const std::string& row) {
+    std::ofstream(folder / "metrics.jsonl", std::ios::app) << row << '\n';
+    return find_alerts(read_run_record(folder));
+  };
+  EXPECT_FALSE(has_alert(alerts_with(R"({"kind": "norm_drift", "step": 9, "layers": [{"name": "bn1", "shift": 0.1, "scale": 1.2}]})"),
+                         Severity::warning, "running statistics"));
+  const auto alerts = alerts_with(
+      R"({"kind": "norm_drift", "step": 9, "layers": [{"name": "bn1", "shift": 0.1, "scale": 1.2}, )"
+      R"({"name": "layer1.0.bn2", "shift": 2.5, "scale": 1.1}, {"name": "bn3", "shift": 0.2, "scale": 4}]})");
+  ASSERT_TRUE(has_alert(alerts, Severity::warning, "running statistics"));
+  EXPECT_THAT(alerts, Contains(Field(&Alert::evidence, testing::AllOf(testing::StartsWith("2 of 3 layers"),
+                                                                      HasSubstr("most at layer1.0.bn2: means off by 2.5")))));
+}
+
 TEST_F(AlertsTest, FewSamplesAndUnbalancedClasses) {
   fs::path folder = run("a", {.test_samples = 100});
   std::string split = "id,path,role,label\n";

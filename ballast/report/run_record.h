@@ -68,6 +68,13 @@ struct WatchRow {
   std::vector<WatchedLayerRow> layers;
 };
 
+/// A layer of kind = "norm_drift": its running statistics against those of training pictures (norm/reestimate.h).
+struct NormDriftRow {
+  std::string name;
+  double shift = kNone;  ///< of the means, in standard deviations
+  double scale = kNone;  ///< factor between the standard deviations, >= 1
+};
+
 /// kind = "check".
 struct CheckRow {
   int64_t step = 0;
@@ -152,6 +159,7 @@ struct RecordedRun {
   std::vector<CheckRow> checks;
   std::vector<DecisionRow> decisions;
   std::vector<WatchRow> watch;
+  std::vector<NormDriftRow> norm_drift;  ///< of the weights that were saved; the last measurement
   std::vector<TimingRow> timing;
   std::vector<EventRow> events;
   /// env.json, flattened: "libtorch" -> "1.13.1", "cpu.model" -> "..."; in the file's order.

@@ -169,6 +169,8 @@ class Reader {
       check_row(row);
     } else if (kind == "watch") {
       watch_row(row);
+    } else if (kind == "norm_drift") {
+      norm_drift_row(row);
     } else if (kind == "decision") {
       DecisionRow d;
       d.step = integer_of(row, "step");
@@ -178,6 +180,21 @@ class Reader {
       d.values = values && values->is_object() ? rest_of(*values, {})
                                                : rest_of(row, {"kind", "step", "what", "reason"});
       r_.decisions.push_back(d);
+    }
+  }
+
+  void norm_drift_row(const JsonValue& row) {
+    r_.norm_drift.clear();
+    const JsonValue* layers = row.find("layers");
+    if (!layers || !layers->is_array()) {
+      return;
+    }
+    for (const JsonValue& layer : layers->elements()) {
+      if (layer.is_object()) {
+        r_.norm_drift.push_back({.name = layer.string_or("name", ""),
+                                 .shift = layer.number_or("shift", kNone),
+                                 .scale = layer.number_or("scale", kNone)});
+      }
     }
   }
 

@@ -145,6 +145,44 @@ bool take_swa(RunContext& run, RunChecks& checks) {
   return true;
 }
 
+// How far the statistics of the saved weights' batch norms are from those of training pictures. False: a request to stop came.
+bool measure_drift(RunContext& run, int64_t step) {
+  const std::vector<std::string> buffers = run.model->named_buffers().keys();
+  if (std::ranges::none_of(buffers, [](const std::string& name) { return name.ends_with("running_mean"); })) {
+    return true;
+  }
+  run.events.on_phase("measuring batch statistics");
+  const std::unique_ptr<Loader> loader = reestimation_loader(run.setup, run.layout);
+  loader->start_epoch(0);
+  bool stopped = false, begun = false;
+  const std::vector<NormDrift> drifts = norm_drift(
+      *run.model, [&run](const torch::Tensor& x) { return run.model->forward(x); },
+      [&]() -> std::optional<torch::Tensor> {
+        stopped = begun && run.events.stop_requested();
+        begun = true;
+        const BatchSlot* slot = stopped ? nullptr : loader->next();
+        return slot == nullptr ? std::nullopt : std::optional(tensor_batch(*slot).x.to(run.device));
+      },
+      {.max_batches = 2});
+  if (stopped || drifts.empty()) {
+    return !stopped;
+  }
+  JsonValue row = JsonValue::object();
+  row["kind"] = "norm_drift";
+  row["step"] = step;
+  JsonValue layers = JsonValue::array();
+  for (const NormDrift& drift : drifts) {
+    JsonValue layer = JsonValue::object();
+    layer["name"] = drift.layer;
+    layer["shift"] = drift.shift;
+    layer["scale"] = drift.scale;
+    layers.push_back(std::move(layer));
+  }
+  row["layers"] = std::move(layers);
+  run.try_to_save([&] { run.record->metrics(row); });
+  return true;
+}
+
 // What a run leaves that was stopped in its last part: the same command does that part again.
 void end_interrupted(RunContext& run, RunResult& result) {
   result.interrupted = true;
@@ -246,9 +284,9 @@ void end_run(RunContext& run, StepLog& log, RunChecks& checks, RunCheckpoints& c
   }
   BadSamples bad;
   if (is_final(reason) && reason != StopReason::non_finite) {
-    predict_hold(run, best.step > 0 ? best.step : t);
     const int64_t step = best.step > 0 ? best.step : t;
-    if (!evaluate_test(run, step, result, bad) || !evaluate_teacher(run, step, result)) {
+    predict_hold(run, step);
+    if (!measure_drift(run, step) || !evaluate_test(run, step, result, bad) || !evaluate_teacher(run, step, result)) {
       end_interrupted(run, result);
       return;
     }

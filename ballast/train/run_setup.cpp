@@ -109,6 +109,10 @@ void resolve_pipelines(RunSetup& setup, const Defaults& d) {
     check(crop_views(*p).size() == 1, "augment", "five_crop and ten_crop go with eval --tta and predict --tta, got \"",
           p->text(), '"');
   }
+  if (const std::optional<std::string> drawn = setup.eval.random_step()) {
+    throw std::invalid_argument("[augment] eval must give one result for each picture, got \"" + *drawn +
+                                "\", which draws; it belongs to augment.train");
+  }
   const auto size = setup.eval.output_size();
   const auto train_size = setup.train.output_size();
   check(!size || !train_size || size == train_size, "augment", "train and eval must give pictures of one size, got ",

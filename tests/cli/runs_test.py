@@ -358,6 +358,11 @@ class Use(WithRun):
         self.refused(self.here("train", "--data", "photos", *QUICK, "--out", "runs/no", "--augment-eval", "resize(16) | five_crop(12)",
                                "--augment-train", "random_crop(12)"), 2, "five_crop and ten_crop go with eval --tta and predict --tta")
 
+    def test_a_random_step_does_not_evaluate(self):
+        self.refused(self.here("train", "--data", "photos", *QUICK, "--out", "runs/no", "--augment-eval", "resize(16) | random_crop(12)",
+                               "--augment-train", "random_crop(12)"), 2, 'got "random_crop(12)", which draws; it belongs to augment.train')
+        self.assertFalse((self.home / "runs/no").exists())
+
     def test_eval_without_a_test_part(self):
         result = self.here("train", "--data", "photos", *QUICK, "--out", "runs/untested", "--data.split.test", "0")
         self.assertEqual(result.code, 0, result.err)
