@@ -11,10 +11,12 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <cstring>
 #include <filesystem>
 #include <string>
 #include <vector>
 
+#include <ballast/augment/mix.h>
 #include <ballast/augment/pipeline.h>
 #include <ballast/image/decode.h>
 #include <ballast/image/encode.h>
@@ -130,5 +132,30 @@ void memory_resize(benchmark::State& s) { run_memory(s, "resize([224, 224])", 53
 BENCHMARK(memory_resize)->Name("memory/resize_533x400_224");
 void memory_copy(benchmark::State& s) { run_memory(s, "", 224, 224, 3, 224); }
 BENCHMARK(memory_copy)->Name("memory/normalize_224");
+
+/// A ready batch of 128 x 3 x 224 x 224, mixed in place; every picture takes part.
+void mix(benchmark::State& state, const MixOptions& options) {
+  constexpr int32_t kSide = 224;
+  constexpr int64_t kRows = 128;
+  BatchSlot slot(kRows, 3, kSide, kSide, Layout::chw);
+  std::fill_n(slot.data, kRows * slot.sample_size(), 0.5F);
+  std::ranges::fill(slot.weight, 1.0F);
+  std::vector<float> saved;
+  uint64_t i = 0;
+  for (auto _ : state) mix_batch(slot, options, Key(i++), saved);
+  state.SetItemsProcessed(state.iterations() * kRows);
+}
+BENCHMARK_CAPTURE(mix, mixup, MixOptions{.mixup_alpha = 1})->Name("mix/mixup")->Unit(benchmark::kMillisecond);
+BENCHMARK_CAPTURE(mix, cutmix, MixOptions{.cutmix_alpha = 1})->Name("mix/cutmix")->Unit(benchmark::kMillisecond);
+/// What the mix is held against: the same bytes copied once.
+void mix_copy(benchmark::State& state) {
+  std::vector<float> from(size_t{128} * 3 * 224 * 224, 0.5F), to(from.size());
+  for (auto _ : state) {
+    std::memcpy(to.data(), from.data(), from.size() * sizeof(float));
+    benchmark::ClobberMemory();
+  }
+  state.SetItemsProcessed(state.iterations() * 128);
+}
+BENCHMARK(mix_copy)->Name("mix/copy")->Unit(benchmark::kMillisecond);
 
 }  // namespace

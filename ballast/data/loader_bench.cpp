@@ -1,6 +1,7 @@
-// The loader alone, one thread, from files to training rows: `loader/cifar` (decode, pad 4, crop 32, flip, normalize) and
-// `loader/photos` (decode, random resized crop to 224, antialiased, flip, normalize). BALLAST_BENCH_DATA names an image
-// folder of such pictures, BALLAST_BENCH_IMAGES how many are loaded in a pass. Rates are per second of this thread's CPU time.
+// The loader alone, one thread, from files to training rows: `loader/cifar` (decode, pad 4, crop 32, flip, normalize),
+// `loader/photos` (decode, random resized crop to 224, antialiased, flip, normalize) and `loader/full` (the same with colour jitter
+// and random erasing). BALLAST_BENCH_DATA names an image folder of such pictures, BALLAST_BENCH_IMAGES how many are loaded in a
+// pass. Rates are per second of this thread's CPU time; those of `loader_two/full`, with two threads, by the clock.
 
 #include <cstdlib>
 #include <string>
@@ -13,7 +14,7 @@
 
 namespace {
 
-void load(benchmark::State& state, const std::string& pipeline_text) {
+void load(benchmark::State& state, const std::string& pipeline_text, int workers) {
   const char* folder = std::getenv("BALLAST_BENCH_DATA");
   const char* images = std::getenv("BALLAST_BENCH_IMAGES");
   if (folder == nullptr) {
@@ -25,7 +26,7 @@ void load(benchmark::State& state, const std::string& pipeline_text) {
   const ballast::DataSet data = ballast::open_data(options, ballast::Key(0));
   ballast::Pipeline pipeline = ballast::Pipeline::parse(pipeline_text);
   pipeline.set_normalize(ballast::imagenet_normalize());
-  ballast::Loader loader(data.role(ballast::Role::train), pipeline, {.batch_size = 128, .workers = 0});
+  ballast::Loader loader(data.role(ballast::Role::train), pipeline, {.batch_size = 128, .workers = workers});
   const int64_t wanted = images != nullptr ? std::atoll(images) : 1024;
   int64_t epoch = 0, total = 0;
   for (auto _ : state) {
@@ -44,7 +45,12 @@ void load(benchmark::State& state, const std::string& pipeline_text) {
   state.SetItemsProcessed(total);
 }
 
-BENCHMARK_CAPTURE(load, cifar, "random_crop(32, padding=4) | horizontal_flip")->Name("loader/cifar")->Iterations(1);
-BENCHMARK_CAPTURE(load, photos, "random_resized_crop(224) | horizontal_flip")->Name("loader/photos")->Iterations(1);
+constexpr const char* kCifar = "random_crop(32, padding=4) | horizontal_flip";
+constexpr const char* kPhotos = "random_resized_crop(224) | horizontal_flip";
+constexpr const char* kFull = "random_resized_crop(224) | horizontal_flip | color_jitter(0.4, 0.4, 0.4, 0.1) | random_erasing(0.25)";
+BENCHMARK_CAPTURE(load, cifar, kCifar, 0)->Name("loader/cifar")->Iterations(1);
+BENCHMARK_CAPTURE(load, photos, kPhotos, 0)->Name("loader/photos")->Iterations(1);
+BENCHMARK_CAPTURE(load, full, kFull, 0)->Name("loader/full")->Iterations(1);
+BENCHMARK_CAPTURE(load, full_two, kFull, 2)->Name("loader_two/full")->Iterations(1)->UseRealTime();
 
 }  // namespace

@@ -1,9 +1,10 @@
-"""How long other libraries take for one operation on a 224 x 224 picture in memory, on one thread. benchmarks/run talks to it: each line
-on stdin asks for one round, each line on stdout answers with microseconds of CPU time per call, from 8-bit pixels to 8-bit pixels.
+"""How long other libraries take for one operation on a 224 x 224 picture in memory, from 8-bit pixels to 8-bit pixels, or to mix a batch
+of 128 x 3 x 224 x 224 floats (mixup, cutmix), on one thread. benchmarks/run talks to it: each line on stdin asks for one round, each
+line on stdout answers with microseconds of CPU time per call.
 
     augment.py OPERATION PEER
 
-PEER    opencv, albumentations, pillow, torchvision (on tensors), timm, numpy
+PEER    opencv, albumentations, pillow, torchvision (on tensors), timm, numpy; timm_mix, torchvision_mix
 """
 import sys
 import time
@@ -85,13 +86,35 @@ def timm():
     return {"timm_rand_augment": call}
 
 
+def batch():
+    import torch
+    torch.set_num_threads(1)
+    return torch.full((128, 3, 224, 224), 0.5), torch.arange(128)
+
+
+def timm_mix():
+    import torchvision_cpu  # noqa: F401
+    from timm.data.mixup import Mixup
+    x, y = batch()
+    mix = Mixup(mixup_alpha=1.0 if operation == "mixup" else 0.0, cutmix_alpha=1.0 if operation == "cutmix" else 0.0, num_classes=1000)
+    return {operation: lambda: mix(x, y)}
+
+
+def torchvision_mix():
+    import torchvision_cpu  # noqa: F401
+    from torchvision.transforms import v2
+    x, y = batch()
+    mix = (v2.MixUp if operation == "mixup" else v2.CutMix)(num_classes=1000, alpha=1.0)
+    return {operation: lambda: mix(x, y)}
+
+
 def numpy():
     draw = np.random.default_rng(0)
     return {"gaussian_noise": lambda: np.clip(np.rint(image + 25.5 * draw.standard_normal(image.shape, np.float32)), 0, 255).astype(np.uint8)}
 
 
 try:
-    call = {f.__name__: f for f in (opencv, albumentations, pillow, torchvision, timm, numpy)}[peer]()[operation]
+    call = {f.__name__: f for f in (opencv, albumentations, pillow, torchvision, timm, timm_mix, torchvision_mix, numpy)}[peer]()[operation]
     call()
 except (ImportError, KeyError, RuntimeError) as e:
     print("missing:", str(e).split("\n")[0], flush=True)
