@@ -58,7 +58,7 @@ inline constexpr std::array<ModelRow, 16> kModels = {{
    "CIFAR ResNet of 8 layers, widths 32-64-128, stem of stride 2 from 24 px: the default for small pictures"},
   {"resnet", SizeForm::depth, "", "batch", "relu", "resnet", true, {3, 32, 32}, 10, 175'258, 26'657'408,
    "CIFAR ResNet of any depth D = 6n + 2, as resnet:D (counts: resnet:14)"},
-  {"resnet18", SizeForm::none, "", "batch", "relu", "resnet", true, {3, 224, 224}, 1000, 11'689'512, 1'814'073'344,
+  {"resnet18", SizeForm::none, "", "batch", "relu", "wide_resnet", true, {3, 224, 224}, 1000, 11'689'512, 1'814'073'344,
    "ResNet-18 as in torchvision and timm"},
   {"resnet34", SizeForm::none, "", "batch", "relu", "resnet", true, {3, 224, 224}, 1000, 21'797'672, 3'663'761'408,
    "ResNet-34 as in torchvision and timm"},

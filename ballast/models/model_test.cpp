@@ -323,12 +323,12 @@ TEST(Models, AResidualNetStartsWithBlocksThatAreTheIdentity) {
 }
 
 TEST(Models, AShallowResNetStartsWithOpenBranches) {
-  for (const char* name : {"resnet8", "resnet20", "resnet:14", "resnet8_wide"}) {
+  for (const char* name : {"resnet8", "resnet20", "resnet:14", "resnet8_wide", "resnet18"}) {
     const auto model = make_model(options_for(name, 3, 32, 5), Key(0));
     EXPECT_EQ(model->options().init, "wide_resnet") << name;
     for (const Branch& branch : model->branches()) EXPECT_EQ(branch.last_norm_weight.min().item<float>(), 1) << name;
   }
-  for (const char* name : {"resnet:26", "resnet32", "resnet56", "resnet18"}) {
+  for (const char* name : {"resnet:26", "resnet32", "resnet56", "resnet34"}) {
     EXPECT_EQ(make_model(options_for(name, 3, 32, 5), Key(0))->options().init, "resnet") << name;
   }
 }

@@ -180,7 +180,7 @@ torch::Tensor Trainer::loss_of(const torch::Tensor& logits, const Part& part) co
   const torch::Tensor hard = part.partner.defined()
                                  ? summed_mixed_loss(logits, part.y, part.partner, part.lam, options_)
                                  : summed_loss(logits, part.y, options_);
-  if (!options_.teacher) {
+  if (!options_.teacher || options_.distill_alpha == 0) {
     return hard;
   }
   const torch::Tensor soft =
