@@ -246,6 +246,19 @@ TEST(WarpKernel, SpansEqualTheReference) {
             warp_cubic_span(in.data(), w * c, c, lines, samples, 2, 1, 5, n, got.data());
             ASSERT_EQ(got, want) << c << " " << n << " " << samples << " " << mw << " cubic";
           }
+          std::vector<double> x(static_cast<size_t>(n)), y(x.size());
+          for (size_t j = 0; j < x.size(); ++j) {
+            const double at = static_cast<double>(j);
+            x[j] = 9 + 0.9 * at + mw * at * at;
+            y[j] = 8 + std::fmod(3.7 * at, 20);
+          }
+          std::vector<uint8_t> want(static_cast<size_t>(n * c) + 8, 0xAB), got = want;
+          warp_points_reference(in.data(), w * c, c, x.data(), y.data(), 2, 1, n, want.data());
+          warp_points(in.data(), w * c, c, x.data(), y.data(), 2, 1, n, got.data());
+          ASSERT_EQ(got, want) << c << " " << n << " points";
+          warp_cubic_points_reference(in.data(), w * c, c, x.data(), y.data(), 2, 1, n, want.data());
+          warp_cubic_points(in.data(), w * c, c, x.data(), y.data(), 2, 1, n, got.data());
+          ASSERT_EQ(got, want) << c << " " << n << " cubic points";
         }
       }
     }

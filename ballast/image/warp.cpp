@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <limits>
+#include <vector>
 
 #include <ballast/base/check.h>
 #include <ballast/image/warp_kernel.h>
@@ -331,6 +333,190 @@ void shrink(ImageView& source, int32_t& top, int32_t& left, double factor, WarpS
   top = left = 0;
 }
 
+/// The rows of a warp, one after the other. What a row sees of the source and of nothing else is made in runs, by vectors; the
+/// other pixels one by one.
+class RowMaker {
+ public:
+  RowMaker(ImageView source, int32_t top, int32_t left, std::span<const WarpStep> steps, const Matrix& m, int32_t samples,
+           Interpolation interpolation, Image& out, WarpScratch& scratch)
+      : source_(source),
+        top_(top),
+        left_(left),
+        steps_(steps),
+        m_(m),
+        samples_(samples),
+        nearest_(interpolation == Interpolation::nearest),
+        cubic_(interpolation == Interpolation::bicubic),
+        // Off the right edge: a tap and its neighbour are read as eight bytes, or four. The cubic's taps reach one pixel further.
+        reach_(nearest_ ? 0 : cubic_ ? 1.5 : 0.5),
+        behind_(nearest_ || source.c == 4 ? 0 : source.c == 1 ? 2 : 1),
+        first_(border_step(steps)),
+        sample_(source, top, left, steps[0].in_h, steps[0].in_w, steps[first_].border, steps[first_].fill, interpolation),
+        out_(out),
+        xs_(scratch.xs),
+        ys_(scratch.ys) {
+    const bool linear = all_linear(steps);
+    for (size_t k = first_ + 1; k < steps.size(); ++k) checked_ = checked_ || may_leave(steps, k);
+    simple_ = linear && !checked_;
+    lines_ = linear && steps.size() - first_ - 1 <= onwards_.size();
+    for (size_t k = first_ + 1; lines_ && k < steps.size(); ++k) onwards_[k - first_ - 1] = detail::product(steps.subspan(k));
+  }
+
+  void make(int32_t i) {
+    if (lines_) {
+      make_lines(i);
+    } else if (samples_ == 1 && !nearest_) {
+      make_points(i);
+    } else {
+      for (int32_t j = 0; j < out_.w(); ++j) make_pixel(i, j);
+    }
+  }
+
+ private:
+  uint8_t* pixel(int32_t i, int32_t j) { return out_.row_u8(i) + static_cast<ptrdiff_t>(j) * source_.c; }
+
+  void paint(uint8_t* p, const std::array<uint8_t, 3>& fill) const {
+    for (int32_t q = 0; q < source_.c; ++q) p[q] = q == 3 ? uint8_t{255} : fill[static_cast<size_t>(q)];
+  }
+
+  void store(const float* v, uint8_t* p) const {
+    for (int32_t q = 0; q < source_.c; ++q) p[q] = rounded(v[q]);
+  }
+
+  /// The source of a point, or the fill colour of the step that paints it.
+  const std::array<uint8_t, 3>* locate(double x, double y, double& sx, double& sy) const {
+    if (simple_) {
+      const auto p = map_point(m_, x, y);
+      sx = p[0];
+      sy = p[1];
+      return nullptr;
+    }
+    for (size_t k = steps_.size(); k-- > 0;) {
+      const auto p = steps_[k].source_of(x, y);
+      x = p[0];
+      y = p[1];
+      if (k <= first_) continue;
+      const WarpStep& step = steps_[k];
+      if (x >= 0 && x < step.in_w && y >= 0 && y < step.in_h) continue;
+      if (step.border == Border::constant) return &step.fill;
+      x = detail::fold_point(x, step.in_w, step.border);
+      y = detail::fold_point(y, step.in_h, step.border);
+    }
+    sx = x;
+    sy = y;
+    return nullptr;
+  }
+
+  /// A map that is one matrix: each row is a line on the source.
+  void make_lines(int32_t i) {
+    const int32_t w = out_.w();
+    const Lines lines(m_, i, samples_);
+    Run inside = lines.in(samples_, left_ + reach_, left_ + source_.w - behind_ - reach_, top_ + reach_, top_ + source_.h - reach_, w);
+    for (size_t k = first_ + 1; checked_ && k < steps_.size(); ++k) {
+      inside = both(inside, Lines(onwards_[k - first_ - 1], i, samples_).in(samples_, 0, steps_[k].in_w, 0, steps_[k].in_h, w));
+    }
+    if (inside.empty()) {
+      inside = {};
+    } else if (nearest_) {
+      nearest_span(source_, lines.row[0], left_, top_, inside, out_.row_u8(i));
+    } else {
+      (cubic_ ? detail::warp_cubic_span : detail::warp_span)(source_.row_u8(0), source_.stride, source_.c, lines.row, samples_, left_,
+                                                             top_, inside.from, inside.to - inside.from, pixel(i, inside.from));
+    }
+    Run seen{0, w};
+    const WarpStep& edge = steps_[first_];
+    if (simple_ && edge.border == Border::constant) {
+      // Where no tap lies on the source. Samples beside a pixel's middle lie less than a source pixel from its own.
+      const double far = reach_ + (samples_ == 1 ? 1e-3 : 1);
+      seen = Lines(m_, i, 1).in(1, -far, steps_[0].in_w + far, -far, steps_[0].in_h + far, w);
+      if (samples_ > 1) seen = {std::max(0, seen.from - 1), std::min(w, seen.to + 1)};
+    }
+    for (int32_t j = 0; j < w; ++j) {
+      if (j == inside.from && inside.from < inside.to) {
+        j = inside.to - 1;
+      } else if (j < seen.from || j >= seen.to) {
+        paint(pixel(i, j), edge.fill);
+      } else {
+        make_pixel(i, j);
+      }
+    }
+  }
+
+  /// Any map, one sample a pixel: the points first.
+  void make_points(int32_t i) {
+    const int32_t w = out_.w();
+    xs_.resize(static_cast<size_t>(w));
+    ys_.resize(static_cast<size_t>(w));
+    for (int32_t j = 0; j < w; ++j) {
+      double &x = xs_[static_cast<size_t>(j)], &y = ys_[static_cast<size_t>(j)];
+      if (const auto* fill = locate(j + 0.5, i + 0.5, x, y)) {
+        paint(pixel(i, j), *fill);
+        x = std::numeric_limits<double>::quiet_NaN();
+      }
+    }
+    const double x0 = left_ + reach_, x1 = left_ + source_.w - behind_ - reach_, y0 = top_ + reach_, y1 = top_ + source_.h - reach_;
+    const auto inside = [&](int32_t j) {
+      const double x = xs_[static_cast<size_t>(j)], y = ys_[static_cast<size_t>(j)];
+      return x >= x0 && x < x1 && y >= y0 && y < y1;
+    };
+    for (int32_t j = 0; j < w; ++j) {
+      int32_t to = j;
+      while (to < w && inside(to)) ++to;
+      if (to > j) {
+        (cubic_ ? detail::warp_cubic_points : detail::warp_points)(source_.row_u8(0), source_.stride, source_.c, &xs_[static_cast<size_t>(j)],
+                                                                   &ys_[static_cast<size_t>(j)], left_, top_, to - j, pixel(i, j));
+        j = to - 1;
+      } else if (!std::isnan(xs_[static_cast<size_t>(j)])) {
+        float v[4];
+        sample_(xs_[static_cast<size_t>(j)], ys_[static_cast<size_t>(j)], v);
+        store(v, pixel(i, j));
+      }
+    }
+  }
+
+  void make_pixel(int32_t i, int32_t j) {
+    double x = 0, y = 0;
+    if (!simple_) {
+      if (const auto* fill = locate(j + 0.5, i + 0.5, x, y)) return paint(pixel(i, j), *fill);
+    }
+    float v[4];
+    if (samples_ == 1) {
+      if (simple_) locate(j + 0.5, i + 0.5, x, y);
+      sample_(x, y, v);
+      return store(v, pixel(i, j));
+    }
+    float sum[4] = {};
+    for (const double dy : {0.25, 0.75}) {
+      for (const double dx : {0.25, 0.75}) {
+        if (const auto* fill = locate(j + dx, i + dy, x, y)) {
+          for (size_t q = 0; q < 4; ++q) v[q] = q == 3 ? 255.0F : (*fill)[q];
+        } else {
+          sample_(x, y, v);
+        }
+        for (int32_t q = 0; q < source_.c; ++q) sum[q] += v[q];
+      }
+    }
+    for (float& q : sum) q *= 0.25F;
+    store(sum, pixel(i, j));
+  }
+
+  ImageView source_;
+  int32_t top_, left_;
+  std::span<const WarpStep> steps_;
+  Matrix m_;
+  int32_t samples_;
+  bool nearest_, cubic_;
+  double reach_;
+  int32_t behind_;
+  size_t first_;  // its border is the source's
+  Sampler sample_;
+  Image& out_;
+  std::vector<double>&xs_, &ys_;
+  /// checked: points may leave a canvas behind the first; simple: none does, and all is one matrix.
+  bool checked_ = false, simple_ = false, lines_ = false;
+  std::array<Matrix, 16> onwards_;
+};
+
 }  // namespace
 
 WarpSource warp_source(std::span<const WarpStep> steps) {
@@ -369,9 +555,8 @@ void warp(ImageView source, int32_t top, int32_t left, std::span<const WarpStep>
   check(source.dtype == DType::u8, "warp", "pixels must be u8, got ", to_string(source.dtype));
   scratch.steps.assign(given.begin(), given.end());
   std::span<WarpStep> steps = scratch.steps;
-  const int32_t h = steps.back().out_h, w = steps.back().out_w, c = source.c;
-  out.reset(h, w, c);
-  const bool linear = all_linear(steps);
+  const int32_t h = steps.back().out_h, w = steps.back().out_w;
+  out.reset(h, w, source.c);
   Matrix m = detail::product(steps);
   check_perspective(m, h, w);
   int samples = 1;
@@ -383,111 +568,8 @@ void warp(ImageView source, int32_t top, int32_t left, std::span<const WarpStep>
     }
     samples = s > 1.1 ? 2 : 1;
   }
-  const size_t first = border_step(steps);
-  const WarpStep& edge = steps[first];
-  bool checked = false, constant = true;
-  for (size_t k = first + 1; k < steps.size(); ++k) {
-    checked = checked || may_leave(steps, k);
-    constant = constant && steps[k].border == Border::constant;
-  }
-  const Sampler sample(source, top, left, steps[0].in_h, steps[0].in_w, edge.border, edge.fill, options.interpolation);
-  const bool simple = linear && !checked;
-  // The pixels of a row that see nothing but the source are one run, and so are those that see some of it.
-  const bool nearest = options.interpolation == Interpolation::nearest;
-  const bool cubic = options.interpolation == Interpolation::bicubic;
-  std::array<Matrix, 16> onwards;
-  const bool few = steps.size() - first - 1 <= onwards.size();
-  for (size_t k = first + 1; linear && few && k < steps.size(); ++k) onwards[k - first - 1] = detail::product(steps.subspan(k));
-  // The source of a point, or the fill colour of the step that paints it.
-  const auto locate = [&](double x, double y, double& sx, double& sy) -> const std::array<uint8_t, 3>* {
-    if (simple) {
-      const auto p = map_point(m, x, y);
-      sx = p[0];
-      sy = p[1];
-      return nullptr;
-    }
-    for (size_t k = steps.size(); k-- > 0;) {
-      const auto p = steps[k].source_of(x, y);
-      x = p[0];
-      y = p[1];
-      if (k <= first) continue;
-      const WarpStep& step = steps[k];
-      if (x >= 0 && x < step.in_w && y >= 0 && y < step.in_h) continue;
-      if (step.border == Border::constant) return &step.fill;
-      x = detail::fold_point(x, step.in_w, step.border);
-      y = detail::fold_point(y, step.in_h, step.border);
-    }
-    sx = x;
-    sy = y;
-    return nullptr;
-  };
-  for (int32_t i = 0; i < h; ++i) {
-    uint8_t* row = out.row_u8(i);
-    Run inside, seen{0, w};
-    if (linear && few) {
-      const Lines lines(m, i, samples);
-      // Off the right edge: a tap and its neighbour are read as eight bytes, or four. The cubic's taps reach one pixel further.
-      const double reach = nearest ? 0 : cubic ? 1.5 : 0.5, behind = c == 1 ? 2 : c == 3 ? 1 : 0;
-      inside = nearest ? lines.in(1, left, left + source.w, top, top + source.h, w)
-                       : lines.in(samples, left + reach, left + source.w - behind - reach, top + reach, top + source.h - reach, w);
-      for (size_t k = first + 1; checked && k < steps.size(); ++k) {
-        inside = both(inside, Lines(onwards[k - first - 1], i, samples).in(samples, 0, steps[k].in_w, 0, steps[k].in_h, w));
-      }
-      if (inside.empty()) {
-        inside = {};
-      } else if (nearest) {
-        nearest_span(source, lines.row[0], left, top, inside, row);
-      } else {
-        (cubic ? detail::warp_cubic_span : detail::warp_span)(source.row_u8(0), source.stride, c, lines.row, samples, left, top,
-                                                              inside.from, inside.to - inside.from,
-                                                              row + static_cast<ptrdiff_t>(inside.from) * c);
-      }
-      if (simple && edge.border == Border::constant) {
-        // Where no tap lies on the source. Samples beside a pixel's middle lie less than a source pixel from its own.
-        const double far = reach + (samples == 1 ? 1e-3 : 1);
-        seen = Lines(m, i, 1).in(1, -far, steps[0].in_w + far, -far, steps[0].in_h + far, w);
-        if (samples > 1) seen = {std::max(0, seen.from - 1), std::min(w, seen.to + 1)};
-      }
-    }
-    for (int32_t j = 0; j < w; ++j, row += c) {
-      if (j == inside.from && inside.from < inside.to) {
-        const int32_t skip = inside.to - inside.from;
-        j += skip - 1;
-        row += static_cast<ptrdiff_t>(skip - 1) * c;
-        continue;
-      }
-      if (j < seen.from || j >= seen.to) {
-        for (int32_t q = 0; q < c; ++q) row[q] = q == 3 ? uint8_t{255} : edge.fill[static_cast<size_t>(q)];
-        continue;
-      }
-      double sx = 0, sy = 0;
-      if (!simple) {
-        if (const auto* fill = locate(j + 0.5, i + 0.5, sx, sy)) {
-          for (int32_t q = 0; q < c; ++q) row[q] = q == 3 ? uint8_t{255} : (*fill)[static_cast<size_t>(q)];
-          continue;
-        }
-      }
-      float v[4];
-      if (samples == 1) {
-        if (simple) locate(j + 0.5, i + 0.5, sx, sy);
-        sample(sx, sy, v);
-      } else {
-        float sum[4] = {};
-        for (const double dy : {0.25, 0.75}) {
-          for (const double dx : {0.25, 0.75}) {
-            if (const auto* fill = locate(j + dx, i + dy, sx, sy)) {
-              for (int32_t q = 0; q < c; ++q) v[q] = q == 3 ? 255.0F : (*fill)[static_cast<size_t>(q)];
-            } else {
-              sample(sx, sy, v);
-            }
-            for (int32_t q = 0; q < c; ++q) sum[q] += v[q];
-          }
-        }
-        for (int32_t q = 0; q < c; ++q) v[q] = sum[q] * 0.25F;
-      }
-      for (int32_t q = 0; q < c; ++q) row[q] = rounded(v[q]);
-    }
-  }
+  RowMaker rows(source, top, left, steps, m, samples, options.interpolation, out, scratch);
+  for (int32_t i = 0; i < h; ++i) rows.make(i);
 }
 
 Image warp(ImageView source, const Matrix& inverse, int32_t h, int32_t w, const WarpOptions& options, Border border,

@@ -61,6 +61,7 @@ struct WarpScratch {
   ResizeScratch resize;
   Image small;
   std::vector<WarpStep> steps;
+  std::vector<double> xs, ys;
 };
 
 /// All steps as one resampling: out(p) = source(G_1(... G_n(p))).

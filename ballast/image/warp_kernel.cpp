@@ -23,6 +23,14 @@ void CubicSpan(const uint8_t* source, ptrdiff_t stride, int32_t c, const WarpRow
                int32_t top, int32_t from, int32_t n, uint8_t* out) {
   warp_cubic_span_reference(source, stride, c, lines, samples, left, top, from, n, out);
 }
+void PointRun(const uint8_t* source, ptrdiff_t stride, int32_t c, const double* x, const double* y, int32_t left, int32_t top,
+              int32_t n, uint8_t* out) {
+  warp_points_reference(source, stride, c, x, y, left, top, n, out);
+}
+void CubicPointRun(const uint8_t* source, ptrdiff_t stride, int32_t c, const double* x, const double* y, int32_t left,
+                   int32_t top, int32_t n, uint8_t* out) {
+  warp_cubic_points_reference(source, stride, c, x, y, left, top, n, out);
+}
 #else
 
 using DF = hn::ScalableTag<float>;
@@ -51,20 +59,23 @@ HWY_INLINE Places PlacesOf(const WarpRow& row, double j, double t) {
   return p;
 }
 
-/// Whole part and fraction of (m (j + t) + b) / (mw (j + t) + bw) - 1/2.
+/// Whole parts and fractions of points - 1/2.
+HWY_INLINE void Cut(hn::Vec<DD> low, hn::Vec<DD> high, VI& whole, VF& fraction) {
+  const DD dd;
+  const auto half = hn::Set(dd, 0.5), x0 = hn::Sub(low, half), x1 = hn::Sub(high, half), f0 = hn::Floor(x0), f1 = hn::Floor(x1);
+  whole = hn::Combine(DI(), hn::DemoteTo(DIH(), f1), hn::DemoteTo(DIH(), f0));
+  fraction = hn::Combine(DF(), hn::DemoteTo(DFH(), hn::Sub(x1, f1)), hn::DemoteTo(DFH(), hn::Sub(x0, f0)));
+}
+
+/// Those of (m (j + t) + b) / (mw (j + t) + bw).
 HWY_INLINE void Split(double m, double b, bool divides, const Places& places, VI& whole, VF& fraction) {
   const DD dd;
-  hn::Vec<DIH> i[2];
-  hn::Vec<DFH> f[2];
+  hn::Vec<DD> point[2];
   for (int k = 0; k < 2; ++k) {
-    auto point = hn::Add(hn::Mul(hn::Set(dd, m), places.at[k]), hn::Set(dd, b));
-    if (divides) point = hn::Mul(point, places.inverse[k]);
-    const auto x = hn::Sub(point, hn::Set(dd, 0.5)), floor = hn::Floor(x);
-    i[k] = hn::DemoteTo(DIH(), floor);
-    f[k] = hn::DemoteTo(DFH(), hn::Sub(x, floor));
+    point[k] = hn::Add(hn::Mul(hn::Set(dd, m), places.at[k]), hn::Set(dd, b));
+    if (divides) point[k] = hn::Mul(point[k], places.inverse[k]);
   }
-  whole = hn::Combine(DI(), i[1], i[0]);
-  fraction = hn::Combine(DF(), f[1], f[0]);
+  Cut(point[0], point[1], whole, fraction);
 }
 
 /// Byte `k` of each lane.
@@ -193,37 +204,32 @@ HWY_INLINE void AddCubic(const uint8_t* source, ptrdiff_t stride, int32_t c, con
   for (int k = 0; k < 4; ++k) sum.v[k] = hn::Add(sum.v[k], v.v[k]);
 }
 
-template <bool kCubic>
-HWY_INLINE void SpanOf(const uint8_t* source, ptrdiff_t stride, int32_t c, const WarpRow* lines, int32_t samples,
-                       int32_t left, int32_t top, int32_t from, int32_t n, uint8_t* out) {
+/// Whole parts and fractions of the points of a vector of pixels, from pixel j on.
+struct Points {
+  VI x, y;
+  VF tx, ty;
+};
+
+/// Pixels [0, n), n >= a vector's lanes; points_of(sy, sx, j) are those of sample (sy, sx).
+template <bool kCubic, class PointsOf>
+HWY_INLINE void Pixels(const uint8_t* source, ptrdiff_t stride, int32_t c, int32_t samples, int32_t left, int32_t top,
+                       int32_t n, uint8_t* out, PointsOf&& points_of) {
   const DI di;
   const DF df;
   const auto lanes = static_cast<int32_t>(hn::Lanes(di));
-  if (n < lanes) {
-    return kCubic ? warp_cubic_span_reference(source, stride, c, lines, samples, left, top, from, n, out)
-                  : warp_span_reference(source, stride, c, lines, samples, left, top, from, n, out);
-  }
-  static constexpr double kMiddle[1] = {0.5}, kTwo[2] = {0.25, 0.75};
-  const double* places = samples == 1 ? kMiddle : kTwo;
   for (int32_t i = 0; i < n; i += lanes) {
     const int32_t j = std::min(i, n - lanes);  // the last vector makes some pixels again
     const auto zero = hn::Zero(df);
     Channels sum{{zero, zero, zero, zero}};
     for (int32_t sy = 0; sy < samples; ++sy) {
-      const WarpRow& row = lines[sy];
       for (int32_t sx = 0; sx < samples; ++sx) {
-        VI x, y;
-        Point p;
-        const Places points = PlacesOf(row, from + j, places[sx]);
-        Split(row.mx, row.bx, row.mw != 0, points, x, p.tx);
-        Split(row.my, row.by, row.mw != 0, points, y, p.ty);
-        x = hn::Sub(x, hn::Set(di, left));
-        y = hn::Sub(y, hn::Set(di, top));
-        p.at = hn::Add(hn::Mul(y, hn::Set(di, static_cast<int32_t>(stride))), hn::Mul(x, hn::Set(di, c)));
+        const Points points = points_of(sy, sx, j);
+        const auto x = hn::Sub(points.x, hn::Set(di, left)), y = hn::Sub(points.y, hn::Set(di, top));
+        const auto at = hn::Add(hn::Mul(y, hn::Set(di, static_cast<int32_t>(stride))), hn::Mul(x, hn::Set(di, c)));
         if (kCubic) {
-          AddCubic(source, stride, c, p, sum);
+          AddCubic(source, stride, c, {at, points.tx, points.ty}, sum);
         } else {
-          AddBilinear(source, stride, c, p, sum);
+          AddBilinear(source, stride, c, {at, points.tx, points.ty}, sum);
         }
       }
     }
@@ -240,6 +246,42 @@ HWY_INLINE void SpanOf(const uint8_t* source, ptrdiff_t stride, int32_t c, const
   }
 }
 
+template <bool kCubic>
+HWY_INLINE void SpanOf(const uint8_t* source, ptrdiff_t stride, int32_t c, const WarpRow* lines, int32_t samples,
+                       int32_t left, int32_t top, int32_t from, int32_t n, uint8_t* out) {
+  if (n < static_cast<int32_t>(hn::Lanes(DI()))) {
+    return kCubic ? warp_cubic_span_reference(source, stride, c, lines, samples, left, top, from, n, out)
+                  : warp_span_reference(source, stride, c, lines, samples, left, top, from, n, out);
+  }
+  static constexpr double kMiddle[1] = {0.5}, kTwo[2] = {0.25, 0.75};
+  const double* places = samples == 1 ? kMiddle : kTwo;
+  Pixels<kCubic>(source, stride, c, samples, left, top, n, out, [&](int32_t sy, int32_t sx, int32_t j) HWY_ATTR {
+    const WarpRow& row = lines[sy];
+    const Places at = PlacesOf(row, from + j, places[sx]);
+    Points p;
+    Split(row.mx, row.bx, row.mw != 0, at, p.x, p.tx);
+    Split(row.my, row.by, row.mw != 0, at, p.y, p.ty);
+    return p;
+  });
+}
+
+template <bool kCubic>
+HWY_INLINE void PointRunOf(const uint8_t* source, ptrdiff_t stride, int32_t c, const double* x, const double* y, int32_t left,
+                         int32_t top, int32_t n, uint8_t* out) {
+  if (n < static_cast<int32_t>(hn::Lanes(DI()))) {
+    return kCubic ? warp_cubic_points_reference(source, stride, c, x, y, left, top, n, out)
+                  : warp_points_reference(source, stride, c, x, y, left, top, n, out);
+  }
+  Pixels<kCubic>(source, stride, c, 1, left, top, n, out, [&](int32_t, int32_t, int32_t j) HWY_ATTR {
+    const DD dd;
+    const size_t half = hn::Lanes(dd);
+    Points p;
+    Cut(hn::LoadU(dd, x + j), hn::LoadU(dd, x + j + half), p.x, p.tx);
+    Cut(hn::LoadU(dd, y + j), hn::LoadU(dd, y + j + half), p.y, p.ty);
+    return p;
+  });
+}
+
 void Span(const uint8_t* source, ptrdiff_t stride, int32_t c, const WarpRow* lines, int32_t samples, int32_t left,
           int32_t top, int32_t from, int32_t n, uint8_t* out) {
   SpanOf<false>(source, stride, c, lines, samples, left, top, from, n, out);
@@ -247,6 +289,14 @@ void Span(const uint8_t* source, ptrdiff_t stride, int32_t c, const WarpRow* lin
 void CubicSpan(const uint8_t* source, ptrdiff_t stride, int32_t c, const WarpRow* lines, int32_t samples, int32_t left,
                int32_t top, int32_t from, int32_t n, uint8_t* out) {
   SpanOf<true>(source, stride, c, lines, samples, left, top, from, n, out);
+}
+void PointRun(const uint8_t* source, ptrdiff_t stride, int32_t c, const double* x, const double* y, int32_t left, int32_t top,
+              int32_t n, uint8_t* out) {
+  PointRunOf<false>(source, stride, c, x, y, left, top, n, out);
+}
+void CubicPointRun(const uint8_t* source, ptrdiff_t stride, int32_t c, const double* x, const double* y, int32_t left,
+                   int32_t top, int32_t n, uint8_t* out) {
+  PointRunOf<true>(source, stride, c, x, y, left, top, n, out);
 }
 #endif
 
@@ -259,6 +309,8 @@ namespace ballast::detail {
 
 HWY_EXPORT(Span);
 HWY_EXPORT(CubicSpan);
+HWY_EXPORT(PointRun);
+HWY_EXPORT(CubicPointRun);
 
 void cubic_weights(float t, float* w) {
   w[0] = ((-0.5F * t + 1.0F) * t - 0.5F) * t;
@@ -294,18 +346,20 @@ void add_cubic(const uint8_t* a, ptrdiff_t stride, int32_t c, float tx, float ty
   }
 }
 
-template <class Add>
-void span_reference(const uint8_t* source, ptrdiff_t stride, int32_t c, const WarpRow* lines, int32_t samples,
-                    int32_t left, int32_t top, int32_t from, int32_t n, uint8_t* out, const Add& add) {
-  for (int32_t j = from; j < from + n; ++j, out += c) {
+struct XY {
+  double x, y;
+};
+
+/// point_of(sy, sx, j): sample (sy, sx) of pixel j.
+template <class Add, class PointOf>
+void pixels_reference(const uint8_t* source, ptrdiff_t stride, int32_t c, int32_t samples, int32_t left, int32_t top,
+                      int32_t n, uint8_t* out, const Add& add, const PointOf& point_of) {
+  for (int32_t j = 0; j < n; ++j, out += c) {
     float sum[4] = {};
     for (int32_t sy = 0; sy < samples; ++sy) {
-      const WarpRow& row = lines[sy];
       for (int32_t sx = 0; sx < samples; ++sx) {
-        const double t = samples == 1 ? 0.5 : sx == 0 ? 0.25 : 0.75;
-        const double inverse = row.mw != 0 ? 1 / (row.mw * (j + t) + row.bw) : 1;
-        const double x = (row.mx * (j + t) + row.bx) * inverse - 0.5, y = (row.my * (j + t) + row.by) * inverse - 0.5;
-        const double x0 = std::floor(x), y0 = std::floor(y);
+        const XY p = point_of(sy, sx, j);
+        const double x = p.x - 0.5, y = p.y - 0.5, x0 = std::floor(x), y0 = std::floor(y);
         const uint8_t* a = source + (static_cast<ptrdiff_t>(y0) - top) * stride + (static_cast<ptrdiff_t>(x0) - left) * c;
         add(a, stride, c, static_cast<float>(x - x0), static_cast<float>(y - y0), sum);
       }
@@ -317,15 +371,36 @@ void span_reference(const uint8_t* source, ptrdiff_t stride, int32_t c, const Wa
   }
 }
 
+/// The points of a row, from pixel `from` on.
+auto row_points(const WarpRow* lines, int32_t samples, int32_t from) {
+  return [=](int32_t sy, int32_t sx, int32_t j) {
+    const WarpRow& row = lines[sy];
+    const double at = from + j + (samples == 1 ? 0.5 : sx == 0 ? 0.25 : 0.75);
+    const double inverse = row.mw != 0 ? 1 / (row.mw * at + row.bw) : 1;
+    return XY{(row.mx * at + row.bx) * inverse, (row.my * at + row.by) * inverse};
+  };
+}
+auto given_points(const double* x, const double* y) {
+  return [=](int32_t, int32_t, int32_t j) { return XY{x[j], y[j]}; };
+}
+
 }  // namespace
 
 void warp_span_reference(const uint8_t* source, ptrdiff_t stride, int32_t c, const WarpRow* lines, int32_t samples,
                          int32_t left, int32_t top, int32_t from, int32_t n, uint8_t* out) {
-  span_reference(source, stride, c, lines, samples, left, top, from, n, out, add_bilinear);
+  pixels_reference(source, stride, c, samples, left, top, n, out, add_bilinear, row_points(lines, samples, from));
 }
 void warp_cubic_span_reference(const uint8_t* source, ptrdiff_t stride, int32_t c, const WarpRow* lines, int32_t samples,
                                int32_t left, int32_t top, int32_t from, int32_t n, uint8_t* out) {
-  span_reference(source, stride, c, lines, samples, left, top, from, n, out, add_cubic);
+  pixels_reference(source, stride, c, samples, left, top, n, out, add_cubic, row_points(lines, samples, from));
+}
+void warp_points_reference(const uint8_t* source, ptrdiff_t stride, int32_t c, const double* x, const double* y, int32_t left,
+                           int32_t top, int32_t n, uint8_t* out) {
+  pixels_reference(source, stride, c, 1, left, top, n, out, add_bilinear, given_points(x, y));
+}
+void warp_cubic_points_reference(const uint8_t* source, ptrdiff_t stride, int32_t c, const double* x, const double* y,
+                                 int32_t left, int32_t top, int32_t n, uint8_t* out) {
+  pixels_reference(source, stride, c, 1, left, top, n, out, add_cubic, given_points(x, y));
 }
 
 void warp_span(const uint8_t* source, ptrdiff_t stride, int32_t c, const WarpRow* lines, int32_t samples, int32_t left,
@@ -335,6 +410,14 @@ void warp_span(const uint8_t* source, ptrdiff_t stride, int32_t c, const WarpRow
 void warp_cubic_span(const uint8_t* source, ptrdiff_t stride, int32_t c, const WarpRow* lines, int32_t samples,
                      int32_t left, int32_t top, int32_t from, int32_t n, uint8_t* out) {
   HWY_DYNAMIC_DISPATCH(CubicSpan)(source, stride, c, lines, samples, left, top, from, n, out);
+}
+void warp_points(const uint8_t* source, ptrdiff_t stride, int32_t c, const double* x, const double* y, int32_t left,
+                 int32_t top, int32_t n, uint8_t* out) {
+  HWY_DYNAMIC_DISPATCH(PointRun)(source, stride, c, x, y, left, top, n, out);
+}
+void warp_cubic_points(const uint8_t* source, ptrdiff_t stride, int32_t c, const double* x, const double* y, int32_t left,
+                       int32_t top, int32_t n, uint8_t* out) {
+  HWY_DYNAMIC_DISPATCH(CubicPointRun)(source, stride, c, x, y, left, top, n, out);
 }
 
 }  // namespace ballast::detail

@@ -1,6 +1,6 @@
 #pragma once
 
-// The inner loop of affine warps; plain pointers, not public.
+// The inner loops of warps; plain pointers, not public.
 
 #include <cstddef>
 #include <cstdint>
@@ -27,6 +27,17 @@ void warp_cubic_span(const uint8_t* source, ptrdiff_t stride, int32_t c, const W
                      int32_t left, int32_t top, int32_t from, int32_t n, uint8_t* out);
 void warp_cubic_span_reference(const uint8_t* source, ptrdiff_t stride, int32_t c, const WarpRow* lines, int32_t samples,
                                int32_t left, int32_t top, int32_t from, int32_t n, uint8_t* out);
+
+/// Bilinear at n points that stand one by one, in pixels of the picture; taps and bytes as above.
+void warp_points(const uint8_t* source, ptrdiff_t stride, int32_t c, const double* x, const double* y, int32_t left,
+                 int32_t top, int32_t n, uint8_t* out);
+void warp_points_reference(const uint8_t* source, ptrdiff_t stride, int32_t c, const double* x, const double* y, int32_t left,
+                           int32_t top, int32_t n, uint8_t* out);
+/// The same with the cubic's taps.
+void warp_cubic_points(const uint8_t* source, ptrdiff_t stride, int32_t c, const double* x, const double* y, int32_t left,
+                       int32_t top, int32_t n, uint8_t* out);
+void warp_cubic_points_reference(const uint8_t* source, ptrdiff_t stride, int32_t c, const double* x, const double* y,
+                                 int32_t left, int32_t top, int32_t n, uint8_t* out);
 
 /// Weights of the taps at -1, 0, 1 and 2 for a point at t in [0, 1): Keys' cubic with a = -1/2.
 void cubic_weights(float t, float* w);
