@@ -90,11 +90,11 @@ bool draws(const detail::Step& step) {
   if (step.op->combines) return true;
   if (step.op->p >= 0) {
     const double p = step.num(static_cast<size_t>(step.op->p));
-    if (p <= 0 || p < 1) return p > 0;
+    if (p < 1) return p > 0;
   }
   const auto outcome = [&](uint64_t key) {
     detail::DrawFacts facts;
-    facts.size_only = true;
+    facts.has_boxes = facts.size_only = true;
     detail::Plan plan;
     std::vector<DrawNote> notes;
     detail::draw_plan({step}, 1531, 2039, Key(key), facts, plan, &notes);

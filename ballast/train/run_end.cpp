@@ -1,6 +1,6 @@
 #include <ballast/train/run_end.h>
 
-#include <algorithm>
+#include <functional>
 #include <map>
 
 #include <ballast/base/check.h>
@@ -109,22 +109,37 @@ bool evaluate_teacher(RunContext& run, int64_t step, RunResult& result) {
   return true;
 }
 
+// Batches of training pictures for batch statistics, until a request to stop comes; at least one, without which there are none.
+class StatisticsBatches {
+ public:
+  explicit StatisticsBatches(RunContext& run) : run_(run) {}
+  std::optional<torch::Tensor> operator()() {
+    if (!loader_) {
+      loader_ = reestimation_loader(run_.setup, run_.layout);
+      loader_->start_epoch(0);
+    } else if (run_.events.stop_requested()) {
+      stopped = true;
+      return std::nullopt;
+    }
+    const BatchSlot* slot = loader_->next();
+    return slot == nullptr ? std::nullopt : std::optional(tensor_batch(*slot).x.to(run_.device));
+  }
+  bool stopped = false;
+
+ private:
+  RunContext& run_;
+  std::unique_ptr<Loader> loader_;
+};
+
 // The averaged weights with batch statistics of their own become the result. False: a request to stop came.
 bool take_swa(RunContext& run, RunChecks& checks) {
   const int64_t t = run.trainer->steps();
   run.events.on_phase("re-estimating batch statistics of the averaged weights");
   copy_into(*run.model, run.swa->averages(), "swa");
-  const std::unique_ptr<Loader> loader = reestimation_loader(run.setup, run.layout);
-  loader->start_epoch(0);
-  bool stopped = false, begun = false;
-  reestimate(*run.model, [&run](const torch::Tensor& x) { return run.model->forward(x); },
-             [&]() -> std::optional<torch::Tensor> {
-               stopped = begun && run.events.stop_requested();  // without a batch there are no statistics
-               begun = true;
-               const BatchSlot* slot = stopped ? nullptr : loader->next();
-               return slot == nullptr ? std::nullopt : std::optional(tensor_batch(*slot).x.to(run.device));
-             },
+  StatisticsBatches batches(run);
+  reestimate(*run.model, [&run](const torch::Tensor& x) { return run.model->forward(x); }, std::ref(batches),
              {.max_batches = run.setup.steps_per_epoch});
+  bool stopped = batches.stopped;
   BestCheck best{.epoch = run.epoch_of(t), .step = t, .value = 0, .metrics = {}, .weights = WeightsCopy(*run.model), .table = {}};
   if (run.setup.data.role(Role::val).size() > 0 && !stopped) {
     best.table = checks.evaluate();
@@ -147,25 +162,11 @@ bool take_swa(RunContext& run, RunChecks& checks) {
 
 // How far the statistics of the saved weights' batch norms are from those of training pictures. False: a request to stop came.
 bool measure_drift(RunContext& run, int64_t step) {
-  const std::vector<std::string> buffers = run.model->named_buffers().keys();
-  if (std::ranges::none_of(buffers, [](const std::string& name) { return name.ends_with("running_mean"); })) {
-    return true;
-  }
-  run.events.on_phase("measuring batch statistics");
-  const std::unique_ptr<Loader> loader = reestimation_loader(run.setup, run.layout);
-  loader->start_epoch(0);
-  bool stopped = false, begun = false;
+  StatisticsBatches batches(run);
   const std::vector<NormDrift> drifts = norm_drift(
-      *run.model, [&run](const torch::Tensor& x) { return run.model->forward(x); },
-      [&]() -> std::optional<torch::Tensor> {
-        stopped = begun && run.events.stop_requested();
-        begun = true;
-        const BatchSlot* slot = stopped ? nullptr : loader->next();
-        return slot == nullptr ? std::nullopt : std::optional(tensor_batch(*slot).x.to(run.device));
-      },
-      {.max_batches = 2});
-  if (stopped || drifts.empty()) {
-    return !stopped;
+      *run.model, [&run](const torch::Tensor& x) { return run.model->forward(x); }, std::ref(batches), {.max_batches = 2});
+  if (batches.stopped || drifts.empty()) {
+    return !batches.stopped;
   }
   JsonValue row = JsonValue::object();
   row["kind"] = "norm_drift";
