@@ -89,11 +89,14 @@ class Problem {
     for (size_t i = 0; i < chunks_.size(); ++i) out[static_cast<size_t>(chunks_[i].fold)] += sums[i];
     return out;
   }
-  Sums mean(double b, bool losses) {
+  std::array<Sums, kFolds> evaluate(double b, bool losses) {
     std::array<double, kFolds> all;
     all.fill(b);
+    return evaluate(all, losses);
+  }
+  Sums mean(const std::array<Sums, kFolds>& folds) const {
     Sums sum;
-    for (const Sums& s : evaluate(all, losses)) sum += s;
+    for (const Sums& s : folds) sum += s;
     const auto n = static_cast<double>(n_);
     return {sum.f / n, sum.slope / n, sum.curve / n};
   }
@@ -134,7 +137,8 @@ Temperature fit_temperature(const Predictions& scores, std::span<const int32_t> 
     return t;
   }
   Problem problem(scores, label, threads);
-  const Sums at_one = problem.mean(1, true);
+  const auto folds_at_one = problem.evaluate(1, true);
+  const Sums at_one = problem.mean(folds_at_one);
   t.nll_before = t.nll_after = at_one.f;
   ++t.evaluations;
   const auto keep_one = [&](TemperatureReason reason) {
@@ -174,17 +178,14 @@ Temperature fit_temperature(const Predictions& scores, std::span<const int32_t> 
       if (!low_seen && high / low < 1.5) next = kLow;
     }
     b = next;
-    s = problem.mean(b, false);
+    s = problem.mean(problem.evaluate(b, false));
     ++t.evaluations;
   }
-  const double after = problem.mean(b, true).f;
+  const auto at_best = problem.evaluate(b, true);
+  const double after = problem.mean(at_best).f;
   if (after > at_one.f) return keep_one(TemperatureReason::not_better);
 
   // Cross-validation: each fold is judged at the optimum of the other four.
-  std::array<double, kFolds> all{}, ones{};
-  all.fill(b);
-  ones.fill(1);
-  const auto at_best = problem.evaluate(all, false), losses_at_one = problem.evaluate(ones, true);
   Sums whole;
   for (const Sums& f : at_best) whole += f;
   std::array<double, kFolds> held{};
@@ -193,7 +194,7 @@ Temperature fit_temperature(const Predictions& scores, std::span<const int32_t> 
     held[f] = curve > 0 ? std::clamp(b - (whole.slope - at_best[f].slope) / curve, kLow, kHigh) : b;
   }
   const auto held_out = problem.evaluate(held, true);
-  for (size_t f = 0; f < kFolds; ++f) t.held_out_gain += (losses_at_one[f].f - held_out[f].f) / static_cast<double>(scores.n);
+  for (size_t f = 0; f < kFolds; ++f) t.held_out_gain += (folds_at_one[f].f - held_out[f].f) / static_cast<double>(scores.n);
   if (!(t.held_out_gain > 0)) return keep_one(TemperatureReason::no_held_out_gain);
   t.value = 1 / b;
   t.nll_after = after;
