@@ -10,18 +10,18 @@
 namespace ballast {
 namespace {
 
-torch::Tensor call(const torch::Tensor& x, double p, double scale, int64_t key, int64_t first_row) {
+torch::Tensor call_dropout(const torch::Tensor& x, double p, double scale, int64_t key, int64_t first_row) {
   static const auto op = c10::Dispatcher::singleton()
                              .findSchemaOrThrow("ballast::dropout", "")
                              .typed<torch::Tensor(const torch::Tensor&, double, double, int64_t, int64_t)>();
   return op.call(x, p, scale, key, first_row);
 }
 
-torch::Tensor on_cpu(const torch::Tensor& x, double p, double scale, int64_t key, int64_t first_row) {
+torch::Tensor dropout_on_cpu(const torch::Tensor& x, double p, double scale, int64_t key, int64_t first_row) {
   const DropRate rate = element_rate(p);
   const detail::Walk w = detail::walk(x);
   const uint64_t first = detail::first_element(x, first_row);
-  const KeepValues values{.scale = scale};
+  const KeepValues values{.scale = scale, .stream = w.streams()};
   const Key k = detail::to_key(key);
   if (w.channels_last) {
     const auto size = static_cast<size_t>(w.row_size());
@@ -50,12 +50,12 @@ torch::Tensor on_cpu(const torch::Tensor& x, double p, double scale, int64_t key
   return w.result(x);
 }
 
-torch::Tensor elsewhere(const torch::Tensor& x, double p, double scale, int64_t key, int64_t first_row) {
-  return call(x.cpu(), p, scale, key, first_row).to(x.device());
+torch::Tensor dropout_elsewhere(const torch::Tensor& x, double p, double scale, int64_t key, int64_t first_row) {
+  return call_dropout(x.cpu(), p, scale, key, first_row).to(x.device());
 }
 
-torch::Tensor with_gradient(const torch::Tensor& x, double p, double scale, int64_t key, int64_t first_row) {
-  const auto run = [=](const torch::Tensor& t) { return call(t, p, scale, key, first_row); };
+torch::Tensor dropout_with_gradient(const torch::Tensor& x, double p, double scale, int64_t key, int64_t first_row) {
+  const auto run = [=](const torch::Tensor& t) { return call_dropout(t, p, scale, key, first_row); };
   return detail::drawn_again(x, run, run);
 }
 
@@ -64,12 +64,12 @@ torch::Tensor with_gradient(const torch::Tensor& x, double p, double scale, int6
 TORCH_LIBRARY_FRAGMENT(ballast, m) {
   m.def("dropout(Tensor x, float p, float scale, int key, int first_row=0) -> Tensor");
 }
-TORCH_LIBRARY_IMPL(ballast, CPU, m) { m.impl("dropout", on_cpu); }
-TORCH_LIBRARY_IMPL(ballast, CUDA, m) { m.impl("dropout", elsewhere); }
+TORCH_LIBRARY_IMPL(ballast, CPU, m) { m.impl("dropout", dropout_on_cpu); }
+TORCH_LIBRARY_IMPL(ballast, CUDA, m) { m.impl("dropout", dropout_elsewhere); }
 TORCH_LIBRARY_IMPL(ballast, Meta, m) {
   m.impl("dropout", [](const torch::Tensor& x, double, double, int64_t, int64_t) { return at::empty_like(x); });
 }
-TORCH_LIBRARY_IMPL(ballast, Autograd, m) { m.impl("dropout", with_gradient); }
+TORCH_LIBRARY_IMPL(ballast, Autograd, m) { m.impl("dropout", dropout_with_gradient); }
 
 double effective_p(double p) { return element_rate(p).p(); }
 
@@ -80,7 +80,7 @@ torch::Tensor dropout(const torch::Tensor& x, const DropoutOptions& o, bool trai
   if (rate.none()) return x;
   const double kept = 1 - rate.p();
   if (!training) return o.scaling == Scaling::training ? x : x * kept;
-  return call(x, o.p, o.scaling == Scaling::inference || rate.all() ? 1 : 1 / kept, detail::to_int(key), first_row);
+  return call_dropout(x, o.p, o.scaling == Scaling::inference || rate.all() ? 1 : 1 / kept, detail::to_int(key), first_row);
 }
 
 DropoutImpl::DropoutImpl(DropoutOptions o) : options(o) { detail::check_rate("dropout", "p", o.p, false); }

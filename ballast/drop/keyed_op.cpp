@@ -5,7 +5,6 @@
 #include <torch/autograd.h>
 
 #include <algorithm>
-#include <cstring>
 #include <vector>
 
 #include <ballast/base/check.h>
@@ -74,7 +73,8 @@ void apply_rows(const Walk& w, const std::function<size_t(int64_t row, uint16_t*
       std::vector<uint16_t> words(keep_words(size));
       for (int64_t row = begin; row < end; ++row) {
         const size_t offset = keep(row, words.data());
-        const KeepValues v = values(row, words.data(), offset);
+        KeepValues v = values(row, words.data(), offset);
+        v.stream = w.streams();
         const size_t at = static_cast<size_t>(row) * size;
         if (w.channels_last) {
           nhwc(x + at, y + at, channels, positions, words.data(), offset, v);
@@ -100,6 +100,7 @@ torch::Tensor drop_groups(const torch::Tensor& x, bool per_channel, bool one, Dr
                           int64_t first_row) {
   const Walk w = walk(x);
   if (x.numel() == 0) return w.result(x);
+  values.stream = w.streams();
   const int64_t per_row = per_channel ? w.channels : 1, groups = w.rows * per_row;
   std::vector<uint16_t> keep(keep_words(static_cast<size_t>(groups)));
   size_t offset = 0;
@@ -131,7 +132,7 @@ torch::Tensor drop_groups(const torch::Tensor& x, bool per_channel, bool one, Dr
         if (kept(keep.data(), offset + (one ? 0 : static_cast<size_t>(group)))) {
           apply(x_data + at, y_data + at, count, ones.data(), 0, values);
         } else if (values.fill == 0) {
-          std::memset(y_data + at, 0, count * sizeof(*y_data));
+          store_zeros(y_data + at, count * sizeof(*y_data), values.stream);
         } else {
           apply(x_data + at, y_data + at, count, zeros.data(), 0, values);
         }

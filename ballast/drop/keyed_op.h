@@ -26,6 +26,8 @@ struct Walk {
   bool channels_last = false;
   int64_t rows = 0, channels = 1, positions = 1;
   int64_t row_size() const { return channels * positions; }
+  /// Whether y is too large to be found in the caches by who reads it next.
+  bool streams() const { return x.numel() * x.element_size() >= int64_t{16} << 20; }
   /// The result, in the dtype of what was given.
   torch::Tensor result(const torch::Tensor& given) const;
 };

@@ -6,6 +6,8 @@
 #include <cstring>
 #include <type_traits>
 
+#include <hwy/cache_control.h>
+
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "ballast/drop/mask_kernel.cpp"
 #include <hwy/foreach_target.h>
@@ -142,6 +144,17 @@ HWY_INLINE V keep_value(D d, hn::Mask<D> mask, V x, KeepValues v) {
   }
 }
 
+// Past the caches saves the read of a line that comes before a usual store to it.
+HWY_INLINE bool in_lines(const void* y) { return reinterpret_cast<uintptr_t>(y) % 64 == 0; }
+template <class D>
+HWY_INLINE void store_or_stream(D d, hn::Vec<D> v, hn::TFromD<D>* y, bool stream) {
+  // Highway streams no less than 16 bytes.
+  if constexpr (HWY_TARGET == HWY_SCALAR || hn::MaxLanes(D()) * sizeof(hn::TFromD<D>) >= 16) {
+    if (stream) return hn::Stream(v, d, y);
+  }
+  hn::StoreU(v, d, y);
+}
+
 template <class T>
 using RealOf = std::conditional_t<std::is_same_v<T, double>, double, float>;
 
@@ -159,10 +172,10 @@ HWY_INLINE void keep_vector(D d, const T* x, T* y, hn::Mask<D> mask, KeepValues 
     const auto odd = hn::And(hn::ShiftRight<16>(raw), hn::Set(du, 1u));
     const auto rounded = hn::ShiftRight<16>(hn::Add(hn::Add(raw, hn::Set(du, 0x7fffu)), odd));
     const auto result = hn::IfThenElse(hn::RebindMask(du, hn::IsNaN(value)), hn::Set(du, 0x7fc0u), rounded);
-    hn::StoreU(hn::DemoteTo(d16, hn::BitCast(di, result)), d16, y);
+    store_or_stream(d16, hn::DemoteTo(d16, hn::BitCast(di, result)), y, v.stream);
   } else {
     const auto value = keep_value<kAffine>(d, mask, hn::LoadU(d, x), v);
-    hn::StoreU(value, d, y);
+    store_or_stream(d, value, y, v.stream);
   }
 }
 
@@ -178,12 +191,14 @@ template <bool kAffine, class T>
 HWY_INLINE void keep_tail(const T* x, T* y, size_t n, uint32_t bits, KeepValues v) {
   T in[16] = {}, out[16];
   std::memcpy(in, x, n * sizeof(T));
+  v.stream = false;
   keep_16<kAffine>(in, out, bits, v);
   std::memcpy(y, out, n * sizeof(T));
 }
 
 template <bool kAffine, class T>
 HWY_INLINE void apply_all(const T* x, T* y, size_t n, const uint16_t* keep, size_t offset, KeepValues v) {
+  v.stream = v.stream && in_lines(y);
   size_t i = 0;
   if (offset % 16 == 0) {
     const uint16_t* words = keep + offset / 16;
@@ -192,6 +207,7 @@ HWY_INLINE void apply_all(const T* x, T* y, size_t n, const uint16_t* keep, size
     for (; i + 16 <= n; i += 16) keep_16<kAffine>(x + i, y + i, bits_at(keep, offset + i), v);
   }
   if (i < n) keep_tail<kAffine>(x + i, y + i, n - i, bits_at(keep, offset + i), v);
+  if (v.stream) hwy::FlushStream();
 }
 
 template <class T>
@@ -201,6 +217,16 @@ HWY_INLINE void Apply(const T* x, T* y, size_t n, const uint16_t* keep, size_t o
   } else {
     apply_all<false>(x, y, n, keep, offset, v);
   }
+}
+
+void StoreZeros(uint8_t* y, size_t bytes) {
+  const hn::ScalableTag<uint8_t> d;
+  const size_t lanes = hn::Lanes(d);
+  size_t i = std::min(bytes, (64 - reinterpret_cast<uintptr_t>(y) % 64) % 64);
+  std::memset(y, 0, i);
+  for (; i + lanes <= bytes; i += lanes) hn::Stream(hn::Zero(d), d, y + i);
+  std::memset(y + i, 0, bytes - i);
+  hwy::FlushStream();
 }
 
 void ApplyF32(const float* x, float* y, size_t n, const uint16_t* keep, size_t offset, const KeepValues& v) {
@@ -223,6 +249,7 @@ HWY_INLINE size_t fused_groups(const T* x, T* y, uint64_t key, uint64_t group, s
   return 0;
 #else
   const hn::Repartition<float, D64> d;
+  v.stream = v.stream && in_lines(y);
   const auto nothing = [](size_t) HWY_ATTR {};
   for_groups<false>(
       key, group, groups, threshold, nothing,
@@ -231,6 +258,7 @@ HWY_INLINE size_t fused_groups(const T* x, T* y, uint64_t key, uint64_t group, s
         keep_vector<false>(d, x + at, y + at, hn::Not(hn::RebindMask(d, drop)), v);
       },
       nothing);
+  if (v.stream) hwy::FlushStream();
   return groups;
 #endif
 }
@@ -266,6 +294,7 @@ HWY_INLINE void transpose_16(uint64_t w[4]) {
 template <bool kAffine, class T>
 HWY_INLINE void nhwc_all(const T* x, T* y, size_t channels, size_t positions, const uint16_t* keep, size_t offset,
                          KeepValues v) {
+  v.stream = v.stream && in_lines(y) && channels * sizeof(T) % 64 == 0;
   for (size_t s = 0; s < positions; s += 16) {
     const size_t rows = HWY_MIN(positions - s, size_t{16});
     for (size_t c = 0; c < channels; c += 16) {
@@ -286,6 +315,7 @@ HWY_INLINE void nhwc_all(const T* x, T* y, size_t channels, size_t positions, co
       }
     }
   }
+  if (v.stream) hwy::FlushStream();
 }
 
 template <class T>
@@ -355,6 +385,7 @@ HWY_AFTER_NAMESPACE();
 namespace ballast {
 HWY_EXPORT(DrawNarrow);
 HWY_EXPORT(DrawWide);
+HWY_EXPORT(StoreZeros);
 HWY_EXPORT(ApplyF32);
 HWY_EXPORT(ApplyF64);
 HWY_EXPORT(ApplyBf16);
@@ -395,6 +426,14 @@ size_t draw_keep_reference(Key key, uint64_t first, size_t n, DropRate rate, uin
     keep[at / 16] = static_cast<uint16_t>(bits < rate.threshold ? keep[at / 16] & ~bit : keep[at / 16] | bit);
   }
   return offset;
+}
+
+void store_zeros(void* y, size_t bytes, bool stream) {
+  if (!stream) {
+    std::memset(y, 0, bytes);
+    return;
+  }
+  HWY_DYNAMIC_DISPATCH(StoreZeros)(static_cast<uint8_t*>(y), bytes);
 }
 
 void apply_keep(const float* x, float* y, size_t n, const uint16_t* keep, size_t offset, KeepValues v) {

@@ -34,6 +34,7 @@ size_t draw_keep_reference(Key key, uint64_t first, size_t n, DropRate rate, uin
 /// What becomes of an element: scale * x + shift where it is kept, fill where it is dropped, even if x is NaN.
 struct KeepValues {
   double scale = 1, shift = 0, fill = 0;
+  bool stream = false;  ///< results go past the caches: they belong to a tensor larger than those
   friend bool operator==(const KeepValues&, const KeepValues&) = default;
 };
 
@@ -51,6 +52,9 @@ void apply_keep_nhwc(const double* x, double* y, size_t channels, size_t positio
                      KeepValues v);
 void apply_keep_nhwc_bf16(const uint16_t* x, uint16_t* y, size_t channels, size_t positions, const uint16_t* keep,
                           size_t offset, KeepValues v);
+
+/// y[0 .. bytes) = 0, as apply_keep stores.
+void store_zeros(void* y, size_t bytes, bool stream);
 
 /// draw_keep and apply_keep for elements first .. first + n, a cache-sized piece at a time.
 void drop_elements(const float* x, float* y, size_t n, Key key, uint64_t first, DropRate rate, KeepValues v);

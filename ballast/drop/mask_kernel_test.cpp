@@ -2,7 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <bit>
+#include <cstring>
 #include <functional>
 #include <string>
 #include <vector>
@@ -94,6 +96,47 @@ TEST_P(MaskKernel, ChannelsLastUsesTheBitsOfChannelsFirst) {
       }
       EXPECT_EQ(y[n], -3.0f);
     }
+  }
+}
+
+// Past the caches or not, aligned or not: the same bytes, and none beside them.
+template <class T, class Apply>
+void expect_stream_changes_nothing(const Apply& apply) {
+  constexpr size_t kSize = 1500;
+  alignas(64) T x[kSize], plain[kSize], streamed[kSize];
+  for (size_t i = 0; i < kSize; ++i) x[i] = static_cast<T>(i % 211);
+  for (size_t start : {0u, 1u, 8u, 16u, 32u}) {
+    for (KeepValues v : {KeepValues{.scale = 2}, KeepValues{.scale = 0.5, .shift = 3, .fill = -1}}) {
+      std::fill_n(plain, kSize, T{77});
+      std::fill_n(streamed, kSize, T{77});
+      apply(x + start, plain + start, v);
+      v.stream = true;
+      apply(x + start, streamed + start, v);
+      ASSERT_EQ(std::memcmp(plain, streamed, sizeof plain), 0) << start;
+    }
+  }
+}
+
+TEST_P(MaskKernel, StreamedResultsAreTheSame) {
+  std::vector<uint16_t> keep(keep_words(1400));
+  const size_t offset = draw_keep(Key(5), 37, 1400, element_rate(0.5), keep.data());
+  for (size_t n : {0u, 1u, 15u, 64u, 130u, 1400u}) {
+    expect_stream_changes_nothing<float>([&](auto x, auto y, KeepValues v) { apply_keep(x, y, n, keep.data(), offset, v); });
+    expect_stream_changes_nothing<double>([&](auto x, auto y, KeepValues v) { apply_keep(x, y, n, keep.data(), offset, v); });
+    expect_stream_changes_nothing<uint16_t>([&](auto x, auto y, KeepValues v) { apply_keep_bf16(x, y, n, keep.data(), offset, v); });
+    for (uint64_t first : {0u, 5u, 128u}) {
+      expect_stream_changes_nothing<float>(
+          [&](auto x, auto y, KeepValues v) { drop_elements(x, y, n, Key(2), first, element_rate(0.3), v); });
+      expect_stream_changes_nothing<uint16_t>(
+          [&](auto x, auto y, KeepValues v) { drop_elements_bf16(x, y, n, Key(2), first, element_rate(0.3), v); });
+    }
+    expect_stream_changes_nothing<uint8_t>([&](auto, auto y, KeepValues v) { store_zeros(y, n, v.stream); });
+  }
+  for (size_t channels : {7u, 16u, 32u, 40u}) {
+    expect_stream_changes_nothing<float>(
+        [&](auto x, auto y, KeepValues v) { apply_keep_nhwc(x, y, channels, 33, keep.data(), offset, v); });
+    expect_stream_changes_nothing<uint16_t>(
+        [&](auto x, auto y, KeepValues v) { apply_keep_nhwc_bf16(x, y, channels, 33, keep.data(), offset, v); });
   }
 }
 
