@@ -13,6 +13,12 @@ if(BALLAST_TESTS)
   set(CMAKE_VERIFY_INTERFACE_HEADER_SETS ON)
 endif()
 
+# ballast_unity(TARGET): with BALLAST_UNITY, its files are compiled several at once. LibTorch's headers take g++ 4 s of every file,
+# precompiled or not: it instantiates the templates pending in them again each time.
+function(ballast_unity target)
+  set_target_properties(${target} PROPERTIES UNITY_BUILD ${BALLAST_UNITY} UNITY_BUILD_BATCH_SIZE 8)
+endfunction()
+
 # Precompiled headers hold what most files use and no more: g++ instantiates the templates pending in them again in every file.
 add_library(ballast_core SHARED)
 add_library(ballast::core ALIAS ballast_core)
@@ -24,6 +30,7 @@ if(BALLAST_TORCH)
   target_link_libraries(ballast_torch PUBLIC ballast_core ballast_libtorch)
   target_precompile_headers(ballast_torch PRIVATE <torch/types.h> <torch/nn/cloneable.h> <torch/nn/pimpl.h> <algorithm> <map> <memory> <string> <vector>)
   ballast_warnings(ballast_torch)
+  ballast_unity(ballast_torch)
 endif()
 target_compile_features(ballast_core PUBLIC cxx_std_20)
 target_include_directories(ballast_core PUBLIC
@@ -37,7 +44,7 @@ ballast_warnings(ballast_core)
 # Tests are built far more often than they run, and what they test lies in the libraries: -O1 takes 0.6 of -O3's time.
 set(BALLAST_TEST_OPTIONS $<$<CONFIG:Release>:-O1>)
 
-# One target holds the precompiled header that all torch tests share.
+# One target of each half holds the precompiled header that its tests share.
 if(BALLAST_TESTS)
   add_library(ballast_test_support INTERFACE)
   target_link_libraries(ballast_test_support INTERFACE GTest::gtest GTest::gmock GTest::gtest_main ${BALLAST_RAPIDCHECK_LIBRARY}
@@ -45,17 +52,28 @@ if(BALLAST_TESTS)
   target_include_directories(ballast_test_support SYSTEM INTERFACE ${BALLAST_RAPIDCHECK_INCLUDE} ${BALLAST_RANDOM123_INCLUDE}
     ${BALLAST_TOML_INCLUDE} ${BALLAST_PROTOZERO_INCLUDE})
   target_compile_definitions(ballast_test_support INTERFACE BALLAST_TEST_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
+  file(CONFIGURE OUTPUT "${PROJECT_BINARY_DIR}/test_pch.cpp" CONTENT "int main() {}\n")
+  # Executables, not object libraries: their code must be compiled with -fPIE as the tests' is.
+  function(ballast_test_pch library)
+    add_executable(${library}_test_pch "${PROJECT_BINARY_DIR}/test_pch.cpp")
+    target_link_libraries(${library}_test_pch PRIVATE ${library} ballast_test_support)
+    target_precompile_headers(${library}_test_pch PRIVATE ${ARGN} <gtest/gtest.h>)
+    ballast_warnings(${library}_test_pch)
+    target_compile_options(${library}_test_pch PRIVATE ${BALLAST_TEST_OPTIONS})
+  endfunction()
+  ballast_test_pch(ballast_core <gmock/gmock.h> <filesystem>)
   if(BALLAST_TORCH)
-    file(CONFIGURE OUTPUT "${PROJECT_BINARY_DIR}/torch_test_pch.cpp" CONTENT "int main() {}\n")
-    # An executable, not an object library: its code must be compiled with -fPIE as the tests' is.
-    add_executable(ballast_torch_test_pch "${PROJECT_BINARY_DIR}/torch_test_pch.cpp")
-    target_link_libraries(ballast_torch_test_pch PRIVATE ballast_torch ballast_test_support)
-    target_precompile_headers(ballast_torch_test_pch PRIVATE <torch/types.h> <torch/autograd.h> <torch/nn/modules/batchnorm.h>
-      <torch/nn/modules/container/sequential.h> <torch/nn/modules/conv.h> <torch/nn/modules/linear.h> <gtest/gtest.h>)
-    ballast_warnings(ballast_torch_test_pch)
-    target_compile_options(ballast_torch_test_pch PRIVATE ${BALLAST_TEST_OPTIONS})
+    ballast_test_pch(ballast_torch <torch/types.h> <torch/autograd.h> <torch/nn/modules/batchnorm.h>
+      <torch/nn/modules/container/sequential.h> <torch/nn/modules/conv.h> <torch/nn/modules/linear.h>)
   endif()
 endif()
+
+# ballast_without_torch(FILES): files of ballast_torch that include none of its headers, kernels for several targets say: each is
+# compiled alone, without a precompiled header.
+function(ballast_without_torch)
+  set_source_files_properties(${ARGN} TARGET_DIRECTORY ballast_torch PROPERTIES
+    SKIP_PRECOMPILE_HEADERS ON SKIP_UNITY_BUILD_INCLUSION ON)
+endfunction()
 
 function(ballast_room room)
   cmake_parse_arguments(PARSE_ARGV 1 R "" "" "SOURCES;HEADERS;PRIVATE_HEADERS;TESTS;BENCHES;LINK")
@@ -82,8 +100,9 @@ function(ballast_room room)
     target_link_libraries(${test} PRIVATE ${library} ballast_test_support ${R_LINK})
     ballast_warnings(${test})
     target_compile_options(${test} PRIVATE ${BALLAST_TEST_OPTIONS})
+    target_precompile_headers(${test} REUSE_FROM ${library}_test_pch)
     if(library STREQUAL ballast_torch)
-      target_precompile_headers(${test} REUSE_FROM ballast_torch_test_pch)
+      ballast_unity(${test})
       set(labels torch)
     else()
       set(labels core)

@@ -105,6 +105,7 @@ set_up() {
   fi
   [ -n "${Torch_DIR:-}" ] && options+=("-DTorch_DIR=$Torch_DIR")
   [ "${CI:-}" = true ] && options+=(-DBALLAST_WERROR=ON)
+  options+=(-DBALLAST_UNITY="${BALLAST_UNITY:-ON}")
   # ./run needs no tests; a tree that has them keeps them.
   case " $* " in *" test "*) options+=(-DBALLAST_TESTS=ON) ;;
     *) [ -e "$tree/build.ninja" ] || options+=(-DBALLAST_TESTS=OFF) ;; esac

@@ -51,9 +51,9 @@ TEST(BatchSlot, MayBeEmpty) {
 }
 
 TEST(BatchSlot, ErrorsSayWhatIsRequired) {
-  EXPECT_EQ(error_of([] { BatchSlot(1, 2, 4, 4, Layout::chw); }), "[batch_slot] channels must be 1, 3 or 4, got 2");
-  EXPECT_EQ(error_of([] { BatchSlot(-1, 3, 4, 4, Layout::chw); }), "[batch_slot] sizes must not be negative, got -1x3x4x4");
-  EXPECT_EQ(error_of([] { BatchSlot(int64_t{1} << 40, 3, 4, 4, Layout::chw); }),
+  EXPECT_EQ(message_of([] { BatchSlot(1, 2, 4, 4, Layout::chw); }), "[batch_slot] channels must be 1, 3 or 4, got 2");
+  EXPECT_EQ(message_of([] { BatchSlot(-1, 3, 4, 4, Layout::chw); }), "[batch_slot] sizes must not be negative, got -1x3x4x4");
+  EXPECT_EQ(message_of([] { BatchSlot(int64_t{1} << 40, 3, 4, 4, Layout::chw); }),
             "[batch_slot] at most 2^40 values, got 1099511627776x3x4x4");
 }
 

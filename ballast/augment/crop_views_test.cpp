@@ -33,7 +33,7 @@ TEST(CropViews, TakeThePlaceOfTheCenterCrop) {
   const Pipeline ten = with_crops(eval, "ten_crop");
   EXPECT_EQ(ten.text(), "resize(12) | ten_crop([8, 9]) | normalize(imagenet)");
   EXPECT_EQ(with_crops(ten, "five_crop").text(), "resize(12) | five_crop([8, 9]) | normalize(imagenet)");
-  EXPECT_EQ(error_of([] { with_crops(Pipeline::parse("resize([28, 28])"), "five_crop"); }),
+  EXPECT_EQ(message_of([] { with_crops(Pipeline::parse("resize([28, 28])"), "five_crop"); }),
             "[five_crop] needs a center_crop, whose place it takes, got \"resize([28, 28])\"");
 }
 
@@ -54,15 +54,15 @@ TEST(CropViews, MiddleIsCenterCropsAndMirrorsComeFirst) {
 
 TEST(CropViews, ErrorsSayWhatIsRequired) {
   const Image image = picture(12, 20);
-  EXPECT_EQ(error_of([&] { Pipeline::parse("five_crop(8)").preview(image, Key(0)); }),
+  EXPECT_EQ(message_of([&] { Pipeline::parse("five_crop(8)").preview(image, Key(0)); }),
             "[five_crop] makes 5 pictures, for evaluation only; view=top_left is one of them");
-  EXPECT_EQ(error_of([&] { crop_views(Pipeline::parse("ten_crop(16)"))[0].preview(image, Key(0)); }),
+  EXPECT_EQ(message_of([&] { crop_views(Pipeline::parse("ten_crop(16)"))[0].preview(image, Key(0)); }),
             "[ten_crop] 16x16 does not fit the 12x20 image; set a smaller size, or resize first");
-  EXPECT_EQ(error_of([] { Pipeline::parse("maybe(0.5, five_crop(8))"); }),
+  EXPECT_EQ(message_of([] { Pipeline::parse("maybe(0.5, five_crop(8))"); }),
             "[pipeline] column 12: five_crop must not stand inside of another step");
-  EXPECT_EQ(error_of([] { Pipeline::parse("five_crop(9) | ten_crop(8)"); }),
+  EXPECT_EQ(message_of([] { Pipeline::parse("five_crop(9) | ten_crop(8)"); }),
             "[pipeline] column 16: only one step may make several pictures");
-  EXPECT_EQ(error_of([] { Pipeline::parse("five_crop(9, view=top)"); }),
+  EXPECT_EQ(message_of([] { Pipeline::parse("five_crop(9, view=top)"); }),
             "[pipeline] column 19: five_crop: view must be one of all, top_left, top_right, bottom_left, bottom_right, center, "
             "got \"top\"");
 }

@@ -146,14 +146,14 @@ TEST(MixSamples, OneSampleAndNoMixingLeaveAllAsItWas) {
 
 TEST(MixSamples, ErrorsSayWhatIsRequiredAndChangeNothing) {
   auto two = samples(2, true);
-  EXPECT_EQ(error_of([&] { mix_samples(two, {.mixup_alpha = 1}, Key(1)); }),
+  EXPECT_EQ(message_of([&] { mix_samples(two, {.mixup_alpha = 1}, Key(1)); }),
             "[mixup] class masks cannot be blended; use cutmix or heat masks");
   EXPECT_TRUE(equal_pixels(two[0].image, sample(0, true).image));
   two[1].masks.pop_back();
-  EXPECT_EQ(error_of([&] { mix_samples(two, {.cutmix_alpha = 1}, Key(1)); }),
+  EXPECT_EQ(message_of([&] { mix_samples(two, {.cutmix_alpha = 1}, Key(1)); }),
             "[mixup] samples must have masks of the same kinds, got others (1.png)");
   two[1] = Sample{.image = Image(kH + 1, kW, 3), .name = "b.png"};
-  EXPECT_EQ(error_of([&] { mix_samples(two, {.cutmix_alpha = 1}, Key(1)); }),
+  EXPECT_EQ(message_of([&] { mix_samples(two, {.cutmix_alpha = 1}, Key(1)); }),
             "[mixup] samples must have one size, got 20x26x3 and 21x26x3 (b.png)");
   std::vector<Sample> narrow;
   for (int i = 0; i < 2; ++i) {
@@ -162,7 +162,7 @@ TEST(MixSamples, ErrorsSayWhatIsRequiredAndChangeNothing) {
     for (int32_t y = 0; y < 4; ++y) std::fill_n(mask.px.row_u8(y), 4, uint8_t{150});
     narrow.back().masks.push_back(std::move(mask));
   }
-  EXPECT_EQ(error_of([&] { mix_samples(narrow, {.cutmix_minmax = std::array<double, 2>{0.5, 0.9}}, Key(1)); }),
+  EXPECT_EQ(message_of([&] { mix_samples(narrow, {.cutmix_minmax = std::array<double, 2>{0.5, 0.9}}, Key(1)); }),
             "[cutmix] instance ids must be at most 254, got 300 of two pictures together (n.png)");
 }
 

@@ -8,14 +8,15 @@
 
 namespace ballast {
 
-/// The message of the std::invalid_argument that f throws; "" if it throws none.
-inline std::string error_of(const std::function<void()>& f) {
+/// The message of the E that f throws; "nothing thrown" if it throws nothing.
+template <class E = std::invalid_argument>
+std::string message_of(const std::function<void()>& f) {
   try {
     f();
-  } catch (const std::invalid_argument& e) {
+  } catch (const E& e) {
     return e.what();
   }
-  return "";
+  return "nothing thrown";
 }
 
 }  // namespace ballast

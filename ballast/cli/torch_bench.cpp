@@ -24,11 +24,7 @@
 namespace ballast::cli {
 namespace {
 
-using Clock = std::chrono::steady_clock;
-double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
-
 constexpr int kRounds = 5;
-
 
 /// Median over rounds of units of work a second; `work` does some and returns how many.
 double rate(const std::function<double()>& work, double seconds) {
@@ -36,7 +32,7 @@ double rate(const std::function<double()>& work, double seconds) {
   std::vector<double> rates;
   for (int round = 0; round < kRounds; ++round) {
     double done = 0;
-    const auto start = Clock::now();
+    const auto start = std::chrono::steady_clock::now();
     do {
       done += work();
     } while (seconds_since(start) < seconds / kRounds);

@@ -1,6 +1,6 @@
 #pragma once
 
-#include <cmath>
+#include <chrono>
 
 #include "requests.h"
 #include "session.h"
@@ -23,5 +23,9 @@ int doctor_with_torch(const Session& session, const DoctorRequest& request);
 int bench_with_torch(const Session& session, const BenchRequest& request);
 int soup_with_torch(const Session& session, const SoupRequest& request);
 int drop_preview_with_torch(const Session& session, const DropPreviewRequest& request);
+
+inline double seconds_since(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
 
 }  // namespace ballast::cli

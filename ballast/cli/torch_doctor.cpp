@@ -29,10 +29,6 @@ namespace ballast::cli {
 namespace {
 
 namespace fs = std::filesystem;
-using Clock = std::chrono::steady_clock;
-
-double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
-
 enum class Verdict { ok, warn, bad };
 
 struct Finding {
@@ -101,7 +97,7 @@ Finding check_disk() {
   const fs::path file = folder / (".ballast-doctor-" + std::to_string(getpid()));
   try {
     const std::string bytes(16 << 20, 'x');
-    const auto start = Clock::now();
+    const auto start = std::chrono::steady_clock::now();
     write_file_atomic(file, bytes);
     const double speed = static_cast<double>(bytes.size()) / seconds_since(start);
     fs::remove(file);
@@ -128,7 +124,7 @@ Finding check_decoding() {
   const std::vector<std::byte> jpeg = encode_jpeg(picture, 90), png = encode_png(picture);
   const Image from_png = decode(png);
   int64_t n = 0;
-  const auto start = Clock::now();
+  const auto start = std::chrono::steady_clock::now();
   while (seconds_since(start) < 0.2) {
     const Image image = decode(jpeg);
     ++n;
@@ -163,7 +159,7 @@ Finding check_steps() {
   Trainer trainer(*model, [&](const torch::Tensor& in) { return model->forward(in); }, training);
   const torch::Tensor x = torch::linspace(-1, 1, 64 * 3 * 32 * 32).view({64, 3, 32, 32});
   const torch::Tensor y = torch::arange(64).remainder(10);
-  const auto start = Clock::now();
+  const auto start = std::chrono::steady_clock::now();
   for (int step = 0; step < 2; ++step) {
     const StepResult result = trainer.step(x, y);
     if (!result.finite) {

@@ -1,6 +1,7 @@
 #include "torch_commands.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include <ballast/io/file.h>
 #include <ballast/report/probe_page.h>

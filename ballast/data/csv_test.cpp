@@ -1,4 +1,5 @@
 #include <ballast/base/check.h>
+#include <ballast/base/test_message.h>
 #include <ballast/data/csv.h>
 #include <ballast/data/data_set.h>
 #include <ballast/data/source.h>

@@ -1,4 +1,5 @@
 #include <ballast/base/check.h>
+#include <ballast/base/test_message.h>
 #include <ballast/data/idx.h>
 #include <ballast/data/test_data.h>
 #include <gmock/gmock.h>

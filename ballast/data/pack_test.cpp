@@ -1,5 +1,6 @@
 #include <ballast/base/check.h>
 #include <ballast/base/sha256.h>
+#include <ballast/base/test_message.h>
 #include <ballast/data/loader.h>
 #include <ballast/data/pack.h>
 #include <ballast/data/packed_file.h>

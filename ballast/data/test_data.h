@@ -88,14 +88,4 @@ inline std::string idx_text(const std::vector<uint32_t>& sizes, const std::strin
   return text + values;
 }
 
-template <class Error, class F>
-std::string message_of(F f) {
-  try {
-    f();
-  } catch (const Error& e) {
-    return e.what();
-  }
-  return "(nothing was thrown)";
-}
-
 }  // namespace ballast

@@ -2,6 +2,7 @@
 
 #include <filesystem>
 
+#include <ballast/base/test_message.h>
 #include <ballast/drop/test_drop.h>
 
 namespace ballast {
@@ -29,8 +30,7 @@ TEST(DropCatalog, ValuesAreTakenApart) {
 }
 
 TEST(DropCatalog, ErrorsSayWhatIsRequired) {
-  using test::message_of;
-  EXPECT_EQ(message_of([] { parse_drop("dropout", "1.5"); }), "[dropout] P must be in [0, 1], got \"1.5\"");
+    EXPECT_EQ(message_of([] { parse_drop("dropout", "1.5"); }), "[dropout] P must be in [0, 1], got \"1.5\"");
   EXPECT_EQ(message_of([] { parse_drop("dropout", "nan"); }), "[dropout] P must be in [0, 1], got \"nan\"");
   EXPECT_EQ(message_of([] { parse_drop("drop_path", "1"); }), "[drop_path] P must be in [0, 1), got \"1\"");
   EXPECT_EQ(message_of([] { parse_drop("drop_path", "x"); }), "[drop_path] P must be in [0, 1), got \"x\"");

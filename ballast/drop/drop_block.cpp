@@ -91,8 +91,8 @@ double cached_gamma(const Geometry& g, double p, Gamma rule) {
 
 std::vector<int64_t> sides_of(const torch::Tensor& x) { return x.sizes().slice(2).vec(); }
 
-torch::Tensor call(const torch::Tensor& x, double p, int64_t block, bool per_channel, int64_t gamma, int64_t rescale,
-                   int64_t key, int64_t first_row) {
+torch::Tensor call_drop_block(const torch::Tensor& x, double p, int64_t block, bool per_channel, int64_t gamma, int64_t rescale,
+                              int64_t key, int64_t first_row) {
   static const auto op =
       c10::Dispatcher::singleton()
           .findSchemaOrThrow("ballast::drop_block", "")
@@ -163,8 +163,8 @@ size_t count_kept(const uint16_t* keep, size_t n) {
   return count;
 }
 
-torch::Tensor on_cpu(const torch::Tensor& x, double p, int64_t block, bool per_channel, int64_t gamma, int64_t rescale,
-                     int64_t key, int64_t first_row) {
+torch::Tensor drop_block_on_cpu(const torch::Tensor& x, double p, int64_t block, bool per_channel, int64_t gamma, int64_t rescale,
+                                int64_t key, int64_t first_row) {
   const detail::Walk w = detail::walk(x);
   if (x.numel() == 0) return w.result(x);
   const Geometry g = geometry(sides_of(x), block);
@@ -202,14 +202,14 @@ torch::Tensor on_cpu(const torch::Tensor& x, double p, int64_t block, bool per_c
   return w.result(x);
 }
 
-torch::Tensor elsewhere(const torch::Tensor& x, double p, int64_t block, bool per_channel, int64_t gamma, int64_t rescale,
-                        int64_t key, int64_t first_row) {
-  return call(x.cpu(), p, block, per_channel, gamma, rescale, key, first_row).to(x.device());
+torch::Tensor drop_block_elsewhere(const torch::Tensor& x, double p, int64_t block, bool per_channel, int64_t gamma, int64_t rescale,
+                                   int64_t key, int64_t first_row) {
+  return call_drop_block(x.cpu(), p, block, per_channel, gamma, rescale, key, first_row).to(x.device());
 }
 
-torch::Tensor with_gradient(const torch::Tensor& x, double p, int64_t block, bool per_channel, int64_t gamma,
-                            int64_t rescale, int64_t key, int64_t first_row) {
-  const auto run = [=](const torch::Tensor& t) { return call(t, p, block, per_channel, gamma, rescale, key, first_row); };
+torch::Tensor drop_block_with_gradient(const torch::Tensor& x, double p, int64_t block, bool per_channel, int64_t gamma,
+                                       int64_t rescale, int64_t key, int64_t first_row) {
+  const auto run = [=](const torch::Tensor& t) { return call_drop_block(t, p, block, per_channel, gamma, rescale, key, first_row); };
   return detail::drawn_again(x, run, run);
 }
 
@@ -224,14 +224,14 @@ TORCH_LIBRARY_FRAGMENT(ballast, m) {
       "drop_block(Tensor x, float p, int block_size, bool per_channel, int gamma, int rescale, int key, int first_row=0) "
       "-> Tensor");
 }
-TORCH_LIBRARY_IMPL(ballast, CPU, m) { m.impl("drop_block", on_cpu); }
-TORCH_LIBRARY_IMPL(ballast, CUDA, m) { m.impl("drop_block", elsewhere); }
+TORCH_LIBRARY_IMPL(ballast, CPU, m) { m.impl("drop_block", drop_block_on_cpu); }
+TORCH_LIBRARY_IMPL(ballast, CUDA, m) { m.impl("drop_block", drop_block_elsewhere); }
 TORCH_LIBRARY_IMPL(ballast, Meta, m) {
   m.impl("drop_block", [](const torch::Tensor& x, double, int64_t, bool, int64_t, int64_t, int64_t, int64_t) {
     return at::empty_like(x);
   });
 }
-TORCH_LIBRARY_IMPL(ballast, Autograd, m) { m.impl("drop_block", with_gradient); }
+TORCH_LIBRARY_IMPL(ballast, Autograd, m) { m.impl("drop_block", drop_block_with_gradient); }
 
 double drop_block_gamma(std::span<const int64_t> sides, int64_t block_size, double p, Gamma rule) {
   detail::check_rate("drop_block", "p", p, true);
@@ -247,7 +247,7 @@ torch::Tensor drop_block(const torch::Tensor& x, const DropBlockOptions& o, bool
   detail::check_input("drop_block", x, 0);
   check(x.dim() >= 3 && x.dim() <= 5, "drop_block", "x must be (N, C, H, W), got ", shape_text(x.sizes().vec()));
   if (!training || o.p == 0) return x;
-  return call(x, o.p, o.block_size, o.per_channel, static_cast<int64_t>(o.gamma), static_cast<int64_t>(o.rescale),
+  return call_drop_block(x, o.p, o.block_size, o.per_channel, static_cast<int64_t>(o.gamma), static_cast<int64_t>(o.rescale),
               detail::to_int(key), first_row);
 }
 

@@ -1,5 +1,6 @@
 #include <ballast/drop/drop_block.h>
 
+#include <ballast/base/test_message.h>
 #include <ballast/drop/test_drop.h>
 
 namespace ballast {
@@ -7,7 +8,7 @@ namespace {
 
 using namespace test;
 
-torch::Tensor dropped(const torch::Tensor& x, DropBlockOptions o, uint64_t seed = 0, int64_t first_row = 0) {
+torch::Tensor blocks_dropped(const torch::Tensor& x, DropBlockOptions o, uint64_t seed = 0, int64_t first_row = 0) {
   return drop_block(x, o, true, Key(seed), first_row);
 }
 double gamma_of(std::vector<int64_t> sides, int64_t b, double p, Gamma rule = Gamma::exact) {
@@ -55,7 +56,7 @@ TEST(DropBlock, RealizedShareIsP) {
     const int64_t maps = h == 56 ? 1000 : 10'000;
     for (int64_t b : {1, 4, 7}) {
       for (double p : {0.1, 0.5}) {
-        const torch::Tensor y = dropped(torch::ones({maps / 10, 10, h, w}), {.p = p, .block_size = b}, 3);
+        const torch::Tensor y = blocks_dropped(torch::ones({maps / 10, 10, h, w}), {.p = p, .block_size = b}, 3);
         const double share = static_cast<double>(zeros_in(y)) / static_cast<double>(y.numel());
         EXPECT_LE(std::abs(share - p), 5 * std::sqrt(p * (1 - p) / static_cast<double>(maps))) << h << 'x' << w << " b " << b;
         EXPECT_NEAR(y.max().item<float>(), 1 / (1 - p), 1e-6);
@@ -66,7 +67,7 @@ TEST(DropBlock, RealizedShareIsP) {
 
 TEST(DropBlock, EveryZeroLiesInAFullBlockOfZeros) {
   for (auto [h, w, b] : {std::tuple{14, 14, 4}, {9, 5, 3}, {4, 6, 9}}) {
-    const torch::Tensor gone = dropped(torch::ones({40, 2, h, w}), {.p = 0.3, .block_size = b}, 8) == 0;
+    const torch::Tensor gone = blocks_dropped(torch::ones({40, 2, h, w}), {.p = 0.3, .block_size = b}, 8) == 0;
     const int64_t bh = std::min(b, h), bw = std::min(b, w);
     // Full blocks of zeros, spread again over their positions.
     const torch::Tensor full = 1 - torch::max_pool2d(1 - gone.to(torch::kFloat), {bh, bw}, {1, 1});
@@ -78,47 +79,47 @@ TEST(DropBlock, EveryZeroLiesInAFullBlockOfZeros) {
 
 TEST(DropBlock, SharedMasksAreEqualInAllChannelsAndOthersDiffer) {
   const torch::Tensor x = torch::ones({6, 8, 14, 14});
-  const torch::Tensor shared = dropped(x, {.p = 0.3, .per_channel = false}, 1);
+  const torch::Tensor shared = blocks_dropped(x, {.p = 0.3, .per_channel = false}, 1);
   EXPECT_TRUE(torch::equal(shared, shared.slice(1, 0, 1).expand_as(shared)));
-  const torch::Tensor own = dropped(x, {.p = 0.3}, 1);
+  const torch::Tensor own = blocks_dropped(x, {.p = 0.3}, 1);
   EXPECT_FALSE(torch::equal(own, own.slice(1, 0, 1).expand_as(own)));
   EXPECT_FALSE(torch::equal(shared[0], shared[1]));
 }
 
 TEST(DropBlock, RescaleKeepsTheSumAsAsked) {
   const torch::Tensor x = torch::ones({6, 8, 14, 14}, torch::kDouble);
-  const torch::Tensor sample = dropped(x, {.p = 0.3, .rescale = Rescale::sample}, 1);
+  const torch::Tensor sample = blocks_dropped(x, {.p = 0.3, .rescale = Rescale::sample}, 1);
   EXPECT_TRUE(torch::allclose(sample.sum({1, 2, 3}), x.sum({1, 2, 3}), 1e-12, 0));
-  EXPECT_NEAR(dropped(x, {.p = 0.3, .rescale = Rescale::batch}, 1).sum().item<double>(), static_cast<double>(x.numel()), 1e-7);
-  EXPECT_EQ(dropped(x, {.p = 0.3, .rescale = Rescale::none}, 1).max().item<double>(), 1);
+  EXPECT_NEAR(blocks_dropped(x, {.p = 0.3, .rescale = Rescale::batch}, 1).sum().item<double>(), static_cast<double>(x.numel()), 1e-7);
+  EXPECT_EQ(blocks_dropped(x, {.p = 0.3, .rescale = Rescale::none}, 1).max().item<double>(), 1);
 }
 
 TEST(DropBlock, LayoutsThreadsRowsAndGradients) {
   for (bool per_channel : {true, false}) {
     const DropBlockOptions o{.p = 0.3, .block_size = 3, .per_channel = per_channel};
-    const auto f = [&](const torch::Tensor& x) { return dropped(x, o, 4); };
+    const auto f = [&](const torch::Tensor& x) { return blocks_dropped(x, o, 4); };
     expect_layouts_and_types(f, {{1, 1, 1, 1}, {5, 17, 1, 7}, {5, 33, 5, 3}, {2, 3, 33, 31}, {5, 3, 8}, {2, 3, 5, 4, 3}});
     const torch::Tensor x = draw({8, 3, 5, 7});
-    EXPECT_TRUE(torch::equal(f(x), torch::cat({f(x.slice(0, 0, 3)), dropped(x.slice(0, 3), o, 4, 3)})));
+    EXPECT_TRUE(torch::equal(f(x), torch::cat({f(x.slice(0, 0, 3)), blocks_dropped(x.slice(0, 3), o, 4, 3)})));
     expect_same_bits([&] { return f(x.to(torch::kFloat)); });
     expect_gradients([&](const std::vector<torch::Tensor>& in) { return f(in[0]); }, {draw({2, 2, 3, 3})});
     expect_meta_and_unchanged(f, draw({3, 5, 4, 4}).to(torch::kFloat));
   }
   const DropBlockOptions sample{.p = 0.3, .block_size = 2, .rescale = Rescale::sample};
-  expect_gradients([&](const std::vector<torch::Tensor>& in) { return dropped(in[0], sample, 4); }, {draw({2, 2, 3, 3})});
+  expect_gradients([&](const std::vector<torch::Tensor>& in) { return blocks_dropped(in[0], sample, 4); }, {draw({2, 2, 3, 3})});
   const torch::Tensor x = draw({2, 3, 4, 4});
   EXPECT_TRUE(drop_block(x, {}, false, Key()).is_same(x));
-  EXPECT_TRUE(dropped(x, {.p = 0}).is_same(x));
-  EXPECT_EQ(dropped(torch::empty({0, 3, 4, 4}), {}).numel(), 0);
+  EXPECT_TRUE(blocks_dropped(x, {.p = 0}).is_same(x));
+  EXPECT_EQ(blocks_dropped(torch::empty({0, 3, 4, 4}), {}).numel(), 0);
 }
 
 TEST(DropBlock, ErrorsSayWhatIsRequired) {
   const torch::Tensor x = torch::ones({2, 3, 4, 4});
-  EXPECT_EQ(message_of([&] { dropped(x, {.p = 1}); }), "[drop_block] p must be in [0, 1), got 1");
-  EXPECT_EQ(message_of([&] { dropped(x, {.p = std::nan("")}); }), "[drop_block] p must be in [0, 1), got nan");
-  EXPECT_EQ(message_of([&] { dropped(x, {.block_size = 0}); }), "[drop_block] block_size must be >= 1, got 0");
-  EXPECT_EQ(message_of([&] { dropped(torch::ones({8, 64}), {}); }), "[drop_block] x must be (N, C, H, W), got (8, 64)");
-  EXPECT_EQ(message_of([&] { dropped(x.to(torch::kLong), {}); }), "[drop_block] x must be floating point, got Long");
+  EXPECT_EQ(message_of([&] { blocks_dropped(x, {.p = 1}); }), "[drop_block] p must be in [0, 1), got 1");
+  EXPECT_EQ(message_of([&] { blocks_dropped(x, {.p = std::nan("")}); }), "[drop_block] p must be in [0, 1), got nan");
+  EXPECT_EQ(message_of([&] { blocks_dropped(x, {.block_size = 0}); }), "[drop_block] block_size must be >= 1, got 0");
+  EXPECT_EQ(message_of([&] { blocks_dropped(torch::ones({8, 64}), {}); }), "[drop_block] x must be (N, C, H, W), got (8, 64)");
+  EXPECT_EQ(message_of([&] { blocks_dropped(x.to(torch::kLong), {}); }), "[drop_block] x must be floating point, got Long");
 }
 
 }  // namespace

@@ -31,7 +31,7 @@ struct Masks {
   int64_t key, first_row;
 };
 
-Tensor call(Part part, const Tensor& a, const Tensor& b, const Masks& m) {
+Tensor call_drop_connect(Part part, const Tensor& a, const Tensor& b, const Masks& m) {
   using Signature = Tensor(const Tensor&, const Tensor&, int64_t, double, double, int64_t, int64_t);
   static const std::array<c10::TypedOperatorHandle<Signature>, 3> ops = {
       c10::Dispatcher::singleton().findSchemaOrThrow(kNames[0], "").typed<Signature>(),
@@ -107,7 +107,7 @@ std::vector<int64_t> result_size(Part part, const Tensor& a, const Tensor& b) {
 }
 
 template <Part part>
-Tensor on_cpu(const Tensor& a, const Tensor& b, int64_t stride, double p, double scale, int64_t key, int64_t first_row) {
+Tensor drop_connect_on_cpu(const Tensor& a, const Tensor& b, int64_t stride, double p, double scale, int64_t key, int64_t first_row) {
   const auto type = a.scalar_type() == torch::kDouble ? torch::kDouble : torch::kFloat;
   const Tensor ac = a.to(type).contiguous(), bc = b.to(type).contiguous();
   const std::vector<int64_t> size = result_size(part, a, b);
@@ -127,8 +127,8 @@ Tensor on_cpu(const Tensor& a, const Tensor& b, int64_t stride, double p, double
 }
 
 template <Part part>
-Tensor elsewhere(const Tensor& a, const Tensor& b, int64_t stride, double p, double scale, int64_t key, int64_t first_row) {
-  return call(part, a.cpu(), b.cpu(), {stride, p, scale, key, first_row}).to(a.device());
+Tensor drop_connect_elsewhere(const Tensor& a, const Tensor& b, int64_t stride, double p, double scale, int64_t key, int64_t first_row) {
+  return call_drop_connect(part, a.cpu(), b.cpu(), {stride, p, scale, key, first_row}).to(a.device());
 }
 
 template <Part part>
@@ -147,7 +147,7 @@ struct Connect : torch::autograd::Function<Connect> {
     ctx->saved_data["scale"] = scale;
     ctx->saved_data["key"] = key;
     ctx->saved_data["first_row"] = first_row;
-    return call(static_cast<Part>(part), a, b, {stride, p, scale, key, first_row});
+    return call_drop_connect(static_cast<Part>(part), a, b, {stride, p, scale, key, first_row});
   }
   static torch::autograd::tensor_list backward(torch::autograd::AutogradContext* ctx,
                                                const torch::autograd::tensor_list& gradients) {
@@ -158,17 +158,17 @@ struct Connect : torch::autograd::Function<Connect> {
                   data["first_row"].toInt()};
     Tensor da, db;
     switch (static_cast<Part>(data["part"].toInt())) {
-      case Part::output: da = call(Part::input, h, b, m), db = call(Part::weight, h, a, m); break;
-      case Part::input: da = call(Part::output, h, b, m), db = call(Part::weight, a, h, m); break;
-      case Part::weight: da = call(Part::output, b, h, m), db = call(Part::input, a, h, m); break;
+      case Part::output: da = call_drop_connect(Part::input, h, b, m), db = call_drop_connect(Part::weight, h, a, m); break;
+      case Part::input: da = call_drop_connect(Part::output, h, b, m), db = call_drop_connect(Part::weight, a, h, m); break;
+      case Part::weight: da = call_drop_connect(Part::output, b, h, m), db = call_drop_connect(Part::input, a, h, m); break;
     }
     return {da, db, Tensor(), Tensor(), Tensor(), Tensor(), Tensor(), Tensor()};
   }
 };
 
 template <Part part>
-Tensor with_gradient(const Tensor& a, const Tensor& b, int64_t stride, double p, double scale, int64_t key,
-                     int64_t first_row) {
+Tensor drop_connect_with_gradient(const Tensor& a, const Tensor& b, int64_t stride, double p, double scale, int64_t key,
+                                  int64_t first_row) {
   return Connect::apply(a, b, static_cast<int64_t>(part), stride, p, scale, key, first_row);
 }
 
@@ -240,14 +240,14 @@ TORCH_LIBRARY_FRAGMENT(ballast, m) {
   m.def(("drop_connect_weight(Tensor g, Tensor x, " + arguments).c_str());
 }
 TORCH_LIBRARY_IMPL(ballast, CPU, m) {
-  m.impl("drop_connect", on_cpu<Part::output>);
-  m.impl("drop_connect_input", on_cpu<Part::input>);
-  m.impl("drop_connect_weight", on_cpu<Part::weight>);
+  m.impl("drop_connect", drop_connect_on_cpu<Part::output>);
+  m.impl("drop_connect_input", drop_connect_on_cpu<Part::input>);
+  m.impl("drop_connect_weight", drop_connect_on_cpu<Part::weight>);
 }
 TORCH_LIBRARY_IMPL(ballast, CUDA, m) {
-  m.impl("drop_connect", elsewhere<Part::output>);
-  m.impl("drop_connect_input", elsewhere<Part::input>);
-  m.impl("drop_connect_weight", elsewhere<Part::weight>);
+  m.impl("drop_connect", drop_connect_elsewhere<Part::output>);
+  m.impl("drop_connect_input", drop_connect_elsewhere<Part::input>);
+  m.impl("drop_connect_weight", drop_connect_elsewhere<Part::weight>);
 }
 TORCH_LIBRARY_IMPL(ballast, Meta, m) {
   m.impl("drop_connect", on_meta<Part::output>);
@@ -255,9 +255,9 @@ TORCH_LIBRARY_IMPL(ballast, Meta, m) {
   m.impl("drop_connect_weight", on_meta<Part::weight>);
 }
 TORCH_LIBRARY_IMPL(ballast, Autograd, m) {
-  m.impl("drop_connect", with_gradient<Part::output>);
-  m.impl("drop_connect_input", with_gradient<Part::input>);
-  m.impl("drop_connect_weight", with_gradient<Part::weight>);
+  m.impl("drop_connect", drop_connect_with_gradient<Part::output>);
+  m.impl("drop_connect_input", drop_connect_with_gradient<Part::input>);
+  m.impl("drop_connect_weight", drop_connect_with_gradient<Part::weight>);
 }
 
 Tensor drop_connect_linear(const Tensor& x, const Tensor& weight, const Tensor& bias, const DropConnectOptions& o,
@@ -277,9 +277,9 @@ Tensor drop_connect_linear(const Tensor& x, const Tensor& weight, const Tensor& 
   Tensor y;
   if (o.per_sample) {
     const Masks m{in + 1, o.p, scale, detail::to_int(key), first_row};
-    y = masked_bias ? call(Part::output, at::cat({x, at::ones({x.size(0), 1}, x.options())}, 1),
+    y = masked_bias ? call_drop_connect(Part::output, at::cat({x, at::ones({x.size(0), 1}, x.options())}, 1),
                            with_bias_column(weight, bias), m)
-                    : call(Part::output, x, weight, m);
+                    : call_drop_connect(Part::output, x, weight, m);
   } else {
     const Tensor masked = dropout(with_bias_column(weight, masked_bias ? bias : Tensor()),
                                   {.p = o.p, .scaling = o.scaling}, true, key);

@@ -1,5 +1,6 @@
 #include <ballast/drop/drop_connect.h>
 
+#include <ballast/base/test_message.h>
 #include <ballast/drop/dropout.h>
 #include <ballast/drop/test_drop.h>
 

@@ -11,23 +11,23 @@
 namespace ballast {
 namespace {
 
-torch::Tensor call(const torch::Tensor& x, double p, double scale, bool batch, int64_t key, int64_t first_row) {
+torch::Tensor call_drop_path(const torch::Tensor& x, double p, double scale, bool batch, int64_t key, int64_t first_row) {
   static const auto op = c10::Dispatcher::singleton()
                              .findSchemaOrThrow("ballast::drop_path", "")
                              .typed<torch::Tensor(const torch::Tensor&, double, double, bool, int64_t, int64_t)>();
   return op.call(x, p, scale, batch, key, first_row);
 }
 
-torch::Tensor on_cpu(const torch::Tensor& x, double p, double scale, bool batch, int64_t key, int64_t first_row) {
+torch::Tensor drop_path_on_cpu(const torch::Tensor& x, double p, double scale, bool batch, int64_t key, int64_t first_row) {
   return detail::drop_groups(x, false, batch, event_rate(p), {.scale = scale}, detail::to_key(key), first_row);
 }
 
-torch::Tensor elsewhere(const torch::Tensor& x, double p, double scale, bool batch, int64_t key, int64_t first_row) {
-  return call(x.cpu(), p, scale, batch, key, first_row).to(x.device());
+torch::Tensor drop_path_elsewhere(const torch::Tensor& x, double p, double scale, bool batch, int64_t key, int64_t first_row) {
+  return call_drop_path(x.cpu(), p, scale, batch, key, first_row).to(x.device());
 }
 
-torch::Tensor with_gradient(const torch::Tensor& x, double p, double scale, bool batch, int64_t key, int64_t first_row) {
-  const auto run = [=](const torch::Tensor& t) { return call(t, p, scale, batch, key, first_row); };
+torch::Tensor drop_path_with_gradient(const torch::Tensor& x, double p, double scale, bool batch, int64_t key, int64_t first_row) {
+  const auto run = [=](const torch::Tensor& t) { return call_drop_path(t, p, scale, batch, key, first_row); };
   return detail::drawn_again(x, run, run);
 }
 
@@ -42,12 +42,12 @@ double factor(const DropPathOptions& o, bool training) {
 TORCH_LIBRARY_FRAGMENT(ballast, m) {
   m.def("drop_path(Tensor x, float p, float scale, bool batch, int key, int first_row=0) -> Tensor");
 }
-TORCH_LIBRARY_IMPL(ballast, CPU, m) { m.impl("drop_path", on_cpu); }
-TORCH_LIBRARY_IMPL(ballast, CUDA, m) { m.impl("drop_path", elsewhere); }
+TORCH_LIBRARY_IMPL(ballast, CPU, m) { m.impl("drop_path", drop_path_on_cpu); }
+TORCH_LIBRARY_IMPL(ballast, CUDA, m) { m.impl("drop_path", drop_path_elsewhere); }
 TORCH_LIBRARY_IMPL(ballast, Meta, m) {
   m.impl("drop_path", [](const torch::Tensor& x, double, double, bool, int64_t, int64_t) { return at::empty_like(x); });
 }
-TORCH_LIBRARY_IMPL(ballast, Autograd, m) { m.impl("drop_path", with_gradient); }
+TORCH_LIBRARY_IMPL(ballast, Autograd, m) { m.impl("drop_path", drop_path_with_gradient); }
 
 torch::Tensor drop_path(const torch::Tensor& x, const DropPathOptions& o, bool training, Key key, int64_t first_row) {
   detail::check_rate("drop_path", "drop_prob", o.drop_prob, true);
@@ -55,7 +55,7 @@ torch::Tensor drop_path(const torch::Tensor& x, const DropPathOptions& o, bool t
   if (event_rate(o.drop_prob).none()) return x;
   const double scale = factor(o, training);
   if (!training) return scale == 1 ? x : x * scale;
-  return call(x, o.drop_prob, scale, o.mode == DropPathMode::batch, detail::to_int(key), first_row);
+  return call_drop_path(x, o.drop_prob, scale, o.mode == DropPathMode::batch, detail::to_int(key), first_row);
 }
 
 torch::Tensor drop_path_add(const torch::Tensor& x, const BranchFunction& branch, const DropPathOptions& o, bool training,

@@ -3,6 +3,7 @@
 #include <torch/autograd.h>
 
 #include <ballast/base/step_scope.h>
+#include <ballast/base/test_message.h>
 #include <ballast/drop/alpha_dropout.h>
 #include <ballast/drop/drop_block.h>
 #include <ballast/drop/dropout.h>

@@ -4,6 +4,7 @@
 #include <torch/nn/modules/linear.h>
 
 #include <ballast/base/step_scope.h>
+#include <ballast/base/test_message.h>
 #include <ballast/drop/test_drop.h>
 
 namespace ballast {
@@ -11,13 +12,13 @@ namespace {
 
 using namespace test;
 
-torch::Tensor dropped(const torch::Tensor& x, double p, uint64_t seed = 0, int64_t first_row = 0) {
+torch::Tensor elements_dropped(const torch::Tensor& x, double p, uint64_t seed = 0, int64_t first_row = 0) {
   return dropout(x, {.p = p}, true, Key(seed), first_row);
 }
 
 TEST(Dropout, KnownAnswerOfKeyZero) {
   // The first 16-bit draws at i = 0, 16, ..., 112 are e8d5 6627 c58d e169 ac4c bc57 dbd8 9b00: one is below 8000.
-  const torch::Tensor y = dropped(torch::ones({128}), 0.5);
+  const torch::Tensor y = elements_dropped(torch::ones({128}), 0.5);
   for (int64_t i = 0; i < 128; i += 16) EXPECT_EQ(y[i].item<float>(), i == 16 ? 0.0f : 2.0f) << i;
 }
 
@@ -25,11 +26,11 @@ TEST(Dropout, RateIsMetWithinFiveStandardErrors) {
   const int64_t n = 1 << 20;
   for (double p : {1e-6, 0.01, 0.1, 0.5, 0.9, 0.999999}) {
     for (uint64_t seed = 0; seed < 10; ++seed) {
-      expect_count(zeros_in(dropped(torch::ones({n}), p, seed)), static_cast<double>(n), effective_p(p));
+      expect_count(zeros_in(elements_dropped(torch::ones({n}), p, seed)), static_cast<double>(n), effective_p(p));
     }
     EXPECT_NEAR(effective_p(p), p, 0x1p-17);
   }
-  EXPECT_EQ(zeros_in(dropped(torch::ones({n}), 1e-10)), 0);
+  EXPECT_EQ(zeros_in(elements_dropped(torch::ones({n}), 1e-10)), 0);
   EXPECT_NEAR(effective_p(1e-6), 1e-6, 1e-9);
 }
 
@@ -38,7 +39,7 @@ TEST(Dropout, RateIsMetOver100MillionElements) {
   const int64_t part = 10'000'000;
   for (double p : {1e-6, 0.01, 0.1, 0.5, 0.9, 0.999999}) {
     int64_t zeros = 0;
-    for (int64_t row = 0; row < 10; ++row) zeros += zeros_in(dropped(torch::ones({1, part}), p, 3, row));
+    for (int64_t row = 0; row < 10; ++row) zeros += zeros_in(elements_dropped(torch::ones({1, part}), p, 3, row));
     expect_count(zeros, 1e8, effective_p(p));
   }
 }
@@ -47,7 +48,7 @@ TEST(Dropout, ZeroIsTheIdentityAndOneGivesZerosWithZeroGradients) {
   const torch::Tensor x = draw({4, 5}).requires_grad_();
   EXPECT_TRUE(dropout(x, {.p = 0}, true, Key(1)).is_same(x));
   EXPECT_TRUE(dropout(x, {.p = 0.3}, false, Key(1)).is_same(x));
-  const torch::Tensor y = dropped(x, 1);
+  const torch::Tensor y = elements_dropped(x, 1);
   EXPECT_EQ(zeros_in(y), 20);
   y.sum().backward();
   EXPECT_EQ(zeros_in(x.grad()), 20);
@@ -56,7 +57,7 @@ TEST(Dropout, ZeroIsTheIdentityAndOneGivesZerosWithZeroGradients) {
 TEST(Dropout, KeptValuesAreScaledAndGradientHasTheMaskOfTheForward) {
   for (double p : {0.1, 0.5, 0.001}) {
     torch::Tensor x = draw({7, 33}).requires_grad_();
-    const torch::Tensor y = dropped(x, p);
+    const torch::Tensor y = elements_dropped(x, p);
     y.backward(torch::ones_like(y));
     const torch::Tensor kept = (y != 0).to(torch::kDouble);
     EXPECT_TRUE(torch::allclose(y, x * kept / (1 - effective_p(p)), 1e-14, 0));
@@ -66,8 +67,8 @@ TEST(Dropout, KeptValuesAreScaledAndGradientHasTheMaskOfTheForward) {
 
 TEST(Dropout, DroppedValuesAreZeroEvenWhereTheyAreNotFinite) {
   const torch::Tensor x = torch::full({256}, std::numeric_limits<float>::quiet_NaN());
-  const torch::Tensor y = dropped(x, 0.5);
-  EXPECT_EQ(zeros_in(y), zeros_in(dropped(torch::ones({256}), 0.5)));
+  const torch::Tensor y = elements_dropped(x, 0.5);
+  EXPECT_EQ(zeros_in(y), zeros_in(elements_dropped(torch::ones({256}), 0.5)));
 }
 
 TEST(Dropout, ScalingsDifferByExactlyTheKeptShare) {
@@ -77,7 +78,7 @@ TEST(Dropout, ScalingsDifferByExactlyTheKeptShare) {
   EXPECT_TRUE(torch::equal(dropout(x, inference, false, Key(5)), x * 0.5));
   // Both forms agree in expectation: the mean over many masks is x, and (1 - p) x.
   torch::Tensor sum = torch::zeros_like(x);
-  for (uint64_t seed = 0; seed < 2000; ++seed) sum += dropped(x, 0.25, seed);
+  for (uint64_t seed = 0; seed < 2000; ++seed) sum += elements_dropped(x, 0.25, seed);
   const torch::Tensor error = (sum / 2000 - x).abs() / (x.abs() * std::sqrt(0.25 / 0.75 / 2000));
   EXPECT_LE(error.max().item<double>(), 5);
 }
@@ -93,33 +94,33 @@ TEST(Dropout, NeighboursLayersStepsAndSamplesAreUncorrelated) {
 }
 
 TEST(Dropout, LayoutsTypesAndShapesAgree) {
-  expect_layouts_and_types([](const torch::Tensor& x) { return dropped(x, 0.3, 4); },
+  expect_layouts_and_types([](const torch::Tensor& x) { return elements_dropped(x, 0.3, 4); },
                            {{1, 1, 1, 1}, {5, 17, 1, 7}, {5, 64, 5, 3}, {1, 17, 33, 31}, {5, 3}, {3, 4, 5, 2, 3}});
-  EXPECT_EQ(dropped(torch::empty({0, 3}), 0.5).sizes(), (std::vector<int64_t>{0, 3}));
+  EXPECT_EQ(elements_dropped(torch::empty({0, 3}), 0.5).sizes(), (std::vector<int64_t>{0, 3}));
   // An expanded tensor is a tensor of equal rows.
   const torch::Tensor x = draw({1, 40}).expand({6, 40});
-  EXPECT_TRUE(torch::equal(dropped(x, 0.5), dropped(x.contiguous(), 0.5)));
+  EXPECT_TRUE(torch::equal(elements_dropped(x, 0.5), elements_dropped(x.contiguous(), 0.5)));
 }
 
 TEST(Dropout, RowsKeepTheirMasksInAnyBatch) {
   const torch::Tensor x = draw({8, 3, 5, 7});
-  const torch::Tensor parts = torch::cat({dropped(x.slice(0, 0, 3), 0.5), dropped(x.slice(0, 3), 0.5, 0, 3)});
-  EXPECT_TRUE(torch::equal(dropped(x, 0.5), parts));
+  const torch::Tensor parts = torch::cat({elements_dropped(x.slice(0, 0, 3), 0.5), elements_dropped(x.slice(0, 3), 0.5, 0, 3)});
+  EXPECT_TRUE(torch::equal(elements_dropped(x, 0.5), parts));
 }
 
 TEST(Dropout, SameBitsForThreadsAndInstructionSets) {
   const torch::Tensor x = draw({6, 20, 33, 31}).to(torch::kFloat);
-  expect_same_bits([&] { return dropped(x, 0.3, 9); });
-  expect_same_bits([&] { return dropped(x.contiguous(torch::MemoryFormat::ChannelsLast), 0.3, 9); });
-  expect_same_bits([&] { return dropped(x.to(torch::kBFloat16), 0.003, 9).to(torch::kFloat); });
+  expect_same_bits([&] { return elements_dropped(x, 0.3, 9); });
+  expect_same_bits([&] { return elements_dropped(x.contiguous(torch::MemoryFormat::ChannelsLast), 0.3, 9); });
+  expect_same_bits([&] { return elements_dropped(x.to(torch::kBFloat16), 0.003, 9).to(torch::kFloat); });
 }
 
 TEST(Dropout, GradientsAreThoseOfDifferences) {
-  expect_gradients([](const std::vector<torch::Tensor>& in) { return dropped(in[0], 0.4, 2); }, {draw({3, 5})});
+  expect_gradients([](const std::vector<torch::Tensor>& in) { return elements_dropped(in[0], 0.4, 2); }, {draw({3, 5})});
 }
 
 TEST(Dropout, OperatorHasMetaAndLeavesItsInput) {
-  expect_meta_and_unchanged([](const torch::Tensor& x) { return dropped(x, 0.4); }, draw({3, 5}).to(torch::kFloat));
+  expect_meta_and_unchanged([](const torch::Tensor& x) { return elements_dropped(x, 0.4); }, draw({3, 5}).to(torch::kFloat));
 }
 
 TEST(Dropout, LayerDrawsByScopeNameStepAndCall) {
@@ -178,11 +179,11 @@ TEST(Dropout, NamesAndRatesReachAllLayersOfAModel) {
 
 TEST(Dropout, ErrorsSayWhatIsRequired) {
   const torch::Tensor x = torch::ones({4});
-  EXPECT_EQ(message_of([&] { dropped(x, 1.5); }), "[dropout] p must be in [0, 1], got 1.5");
-  EXPECT_EQ(message_of([&] { dropped(x, -0.1); }), "[dropout] p must be in [0, 1], got -0.1");
-  EXPECT_EQ(message_of([&] { dropped(x, std::nan("")); }), "[dropout] p must be in [0, 1], got nan");
-  EXPECT_EQ(message_of([&] { dropped(torch::ones({4}, torch::kLong), 0.5); }), "[dropout] x must be floating point, got Long");
-  EXPECT_EQ(message_of([&] { dropped(torch::ones({}), 0.5); }), "[dropout] x must have at least 1 dimension, got ()");
+  EXPECT_EQ(message_of([&] { elements_dropped(x, 1.5); }), "[dropout] p must be in [0, 1], got 1.5");
+  EXPECT_EQ(message_of([&] { elements_dropped(x, -0.1); }), "[dropout] p must be in [0, 1], got -0.1");
+  EXPECT_EQ(message_of([&] { elements_dropped(x, std::nan("")); }), "[dropout] p must be in [0, 1], got nan");
+  EXPECT_EQ(message_of([&] { elements_dropped(torch::ones({4}, torch::kLong), 0.5); }), "[dropout] x must be floating point, got Long");
+  EXPECT_EQ(message_of([&] { elements_dropped(torch::ones({}), 0.5); }), "[dropout] x must have at least 1 dimension, got ()");
   EXPECT_EQ(message_of([&] { Dropout(DropoutOptions{.p = 2}); }), "[dropout] p must be in [0, 1], got 2");
 }
 

@@ -4,6 +4,7 @@
 #include <torch/nn/modules/container/sequential.h>
 #include <torch/nn/modules/linear.h>
 
+#include <ballast/base/test_message.h>
 #include <ballast/drop/dropout.h>
 #include <ballast/drop/test_drop.h>
 

@@ -1,5 +1,6 @@
 #include <ballast/drop/patch_dropout.h>
 
+#include <ballast/base/test_message.h>
 #include <ballast/drop/test_drop.h>
 
 namespace ballast {

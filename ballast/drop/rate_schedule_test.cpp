@@ -2,6 +2,7 @@
 
 #include <torch/nn/modules/container/sequential.h>
 
+#include <ballast/base/test_message.h>
 #include <ballast/drop/drop_path.h>
 #include <ballast/drop/dropout.h>
 #include <ballast/drop/scheduled_drops.h>
@@ -38,7 +39,7 @@ TEST(RateSchedule, FormsByName) {
   EXPECT_EQ(rate_at(early, 0.5), 0);
   EXPECT_EQ(rate_at(late, 0.24), 0);
   EXPECT_EQ(rate_at(late, 0.25), 1);
-  const auto message = [](const char* text) { return test::message_of([=] { parse_rate_schedule(text); }); };
+  const auto message = [](const char* text) { return message_of([=] { parse_rate_schedule(text); }); };
   EXPECT_EQ(message("rmp"), "[rate_schedule] the form must be ramp, cosine, early or late, got \"rmp\"; did you mean \"ramp\"?");
   EXPECT_EQ(message("ramp:2"), "[rate_schedule] the share of the run must be in [0, 1], got \"2\"");
   EXPECT_EQ(message("late:"), "[rate_schedule] the share of the run must be in [0, 1], got \"\"");
@@ -55,14 +56,14 @@ TEST(RateSchedule, LayersFollowTheirSchedules) {
   drops.at(1);
   EXPECT_DOUBLE_EQ(model[0]->as<Dropout>()->drop_rate(), 0.4);
   EXPECT_DOUBLE_EQ(model[1]->as<DropPath>()->drop_rate(), 0);
-  EXPECT_EQ(test::message_of([&] { ScheduledDrops(*model, {parse_rate_schedule("drop_block=ramp")}); }),
+  EXPECT_EQ(message_of([&] { ScheduledDrops(*model, {parse_rate_schedule("drop_block=ramp")}); }),
             "[rate_schedule] model must have layers of drop_block, got none");
 }
 
 TEST(RateSchedule, ErrorsSayWhatIsRequired) {
-  EXPECT_EQ(test::message_of([] { rate_at({.begin = 1, .end = 0}, 0); }), "[rate_schedule] begin must be <= end, got 1 and 0");
-  EXPECT_EQ(test::message_of([] { rate_at({.from = 2}, 0); }), "[rate_schedule] from must be in [0, 1], got 2");
-  EXPECT_EQ(test::message_of([] { rate_at({}, std::nan("")); }), "[rate_schedule] progress must be in [0, 1], got nan");
+  EXPECT_EQ(message_of([] { rate_at({.begin = 1, .end = 0}, 0); }), "[rate_schedule] begin must be <= end, got 1 and 0");
+  EXPECT_EQ(message_of([] { rate_at({.from = 2}, 0); }), "[rate_schedule] from must be in [0, 1], got 2");
+  EXPECT_EQ(message_of([] { rate_at({}, std::nan("")); }), "[rate_schedule] progress must be in [0, 1], got nan");
 }
 
 }  // namespace

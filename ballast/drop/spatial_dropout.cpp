@@ -11,23 +11,23 @@
 namespace ballast {
 namespace {
 
-torch::Tensor call(const torch::Tensor& x, double p, double scale, int64_t key, int64_t first_row) {
+torch::Tensor call_spatial_dropout(const torch::Tensor& x, double p, double scale, int64_t key, int64_t first_row) {
   static const auto op = c10::Dispatcher::singleton()
                              .findSchemaOrThrow("ballast::spatial_dropout", "")
                              .typed<torch::Tensor(const torch::Tensor&, double, double, int64_t, int64_t)>();
   return op.call(x, p, scale, key, first_row);
 }
 
-torch::Tensor on_cpu(const torch::Tensor& x, double p, double scale, int64_t key, int64_t first_row) {
+torch::Tensor spatial_dropout_on_cpu(const torch::Tensor& x, double p, double scale, int64_t key, int64_t first_row) {
   return detail::drop_groups(x, true, false, event_rate(p), {.scale = scale}, detail::to_key(key), first_row);
 }
 
-torch::Tensor elsewhere(const torch::Tensor& x, double p, double scale, int64_t key, int64_t first_row) {
-  return call(x.cpu(), p, scale, key, first_row).to(x.device());
+torch::Tensor spatial_dropout_elsewhere(const torch::Tensor& x, double p, double scale, int64_t key, int64_t first_row) {
+  return call_spatial_dropout(x.cpu(), p, scale, key, first_row).to(x.device());
 }
 
-torch::Tensor with_gradient(const torch::Tensor& x, double p, double scale, int64_t key, int64_t first_row) {
-  const auto run = [=](const torch::Tensor& t) { return call(t, p, scale, key, first_row); };
+torch::Tensor spatial_dropout_with_gradient(const torch::Tensor& x, double p, double scale, int64_t key, int64_t first_row) {
+  const auto run = [=](const torch::Tensor& t) { return call_spatial_dropout(t, p, scale, key, first_row); };
   return detail::drawn_again(x, run, run);
 }
 
@@ -36,12 +36,12 @@ torch::Tensor with_gradient(const torch::Tensor& x, double p, double scale, int6
 TORCH_LIBRARY_FRAGMENT(ballast, m) {
   m.def("spatial_dropout(Tensor x, float p, float scale, int key, int first_row=0) -> Tensor");
 }
-TORCH_LIBRARY_IMPL(ballast, CPU, m) { m.impl("spatial_dropout", on_cpu); }
-TORCH_LIBRARY_IMPL(ballast, CUDA, m) { m.impl("spatial_dropout", elsewhere); }
+TORCH_LIBRARY_IMPL(ballast, CPU, m) { m.impl("spatial_dropout", spatial_dropout_on_cpu); }
+TORCH_LIBRARY_IMPL(ballast, CUDA, m) { m.impl("spatial_dropout", spatial_dropout_elsewhere); }
 TORCH_LIBRARY_IMPL(ballast, Meta, m) {
   m.impl("spatial_dropout", [](const torch::Tensor& x, double, double, int64_t, int64_t) { return at::empty_like(x); });
 }
-TORCH_LIBRARY_IMPL(ballast, Autograd, m) { m.impl("spatial_dropout", with_gradient); }
+TORCH_LIBRARY_IMPL(ballast, Autograd, m) { m.impl("spatial_dropout", spatial_dropout_with_gradient); }
 
 torch::Tensor spatial_dropout(const torch::Tensor& x, const SpatialDropoutOptions& o, bool training, Key key,
                               int64_t first_row) {
@@ -51,7 +51,7 @@ torch::Tensor spatial_dropout(const torch::Tensor& x, const SpatialDropoutOption
   if (rate.none()) return x;
   const double kept = 1 - rate.p();
   if (!training) return o.scaling == Scaling::training ? x : x * kept;
-  return call(x, o.p, o.scaling == Scaling::inference || rate.all() ? 1 : 1 / kept, detail::to_int(key), first_row);
+  return call_spatial_dropout(x, o.p, o.scaling == Scaling::inference || rate.all() ? 1 : 1 / kept, detail::to_int(key), first_row);
 }
 
 SpatialDropoutBase::SpatialDropoutBase(SpatialDropoutOptions o, int64_t spatial) : options(o), spatial_(spatial) {

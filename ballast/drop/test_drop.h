@@ -14,15 +14,6 @@
 // Helpers of the room's tests.
 namespace ballast::test {
 
-inline std::string message_of(const std::function<void()>& f) {
-  try {
-    f();
-  } catch (const std::invalid_argument& e) {
-    return e.what();
-  }
-  return "nothing thrown";
-}
-
 inline torch::Tensor draw(std::vector<int64_t> shape, double phase = 0) {
   int64_t n = 1;
   for (int64_t s : shape) n *= s;

@@ -5,8 +5,8 @@
 #include <ATen/ops/conv3d.h>
 
 #include <cmath>
-#include <functional>
 
+#include <ballast/base/test_message.h>
 #include <ballast/init/delta_orthogonal.h>
 #include <ballast/init/dirac.h>
 #include <ballast/init/head.h>
@@ -16,15 +16,6 @@
 
 namespace ballast {
 namespace {
-
-std::string message_of(const std::function<void()>& f) {
-  try {
-    f();
-  } catch (const std::invalid_argument& e) {
-    return e.what();
-  }
-  return "nothing thrown";
-}
 
 TEST(Identity, OnesOnTheDiagonal) {
   EXPECT_TRUE(torch::equal(eye_(torch::full({3, 5}, 7.0)), torch::eye(3, 5)));

@@ -8,6 +8,7 @@
 #include <limits>
 #include <vector>
 
+#include <ballast/base/test_message.h>
 #include <ballast/init/normal.h>
 #include <ballast/init/trunc_normal.h>
 #include <ballast/init/uniform.h>
@@ -15,15 +16,6 @@
 
 namespace ballast {
 namespace {
-
-std::string message_of(const std::function<void()>& f) {
-  try {
-    f();
-  } catch (const std::invalid_argument& e) {
-    return e.what();
-  }
-  return "nothing thrown";
-}
 
 // |variance / s^2 - 1| within 5 standard errors; kurtosis 3 normal, 1.8 uniform, 2.3655 normal cut at 2.
 void expect_variance(const torch::Tensor& w, double std, double kurtosis) {

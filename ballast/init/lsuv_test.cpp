@@ -11,6 +11,7 @@
 
 #include <cmath>
 
+#include <ballast/base/test_message.h>
 #include <ballast/init/kaiming.h>
 #include <ballast/init/normal.h>
 #include <ballast/init/orthogonal.h>
@@ -20,15 +21,6 @@
 
 namespace ballast {
 namespace {
-
-std::string message_of(const std::function<void()>& f) {
-  try {
-    f();
-  } catch (const std::invalid_argument& e) {
-    return e.what();
-  }
-  return "nothing thrown";
-}
 
 torch::Tensor pictures(int64_t n) {
   return normal_(torch::empty({n, 3, 16, 16}), 0, 1, Key(77));

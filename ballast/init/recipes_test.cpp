@@ -9,6 +9,7 @@
 
 #include <cmath>
 
+#include <ballast/base/test_message.h>
 #include <ballast/init/catalog.h>
 #include <ballast/init/kaiming.h>
 #include <ballast/init/normal.h>
@@ -21,8 +22,8 @@ namespace ballast {
 namespace {
 
 // A small model of LibTorch's own layers, as a user has.
-struct Net : torch::nn::Module, HasRecipe, HasBranches {
-  Net() {
+struct MixedNet : torch::nn::Module, HasRecipe, HasBranches {
+  MixedNet() {
     conv = register_module("conv", torch::nn::Conv2d(torch::nn::Conv2dOptions(4, 64, 3).groups(2)));
     bn = register_module("bn", torch::nn::BatchNorm2d(64));
     fc = register_module("fc", torch::nn::Linear(64, 10));
@@ -41,17 +42,8 @@ torch::Tensor value(torch::nn::Module& model, const std::string& name) {
   return model.named_parameters()[name].detach();
 }
 
-std::string message_of(const std::function<void()>& f) {
-  try {
-    f();
-  } catch (const std::invalid_argument& e) {
-    return e.what();
-  }
-  return "nothing thrown";
-}
-
 TEST(Recipes, EachParameterIsDrawnByItsNameAndRule) {
-  Net net;
+  MixedNet net;
   const Key run(5);
   const RecipeReport report = init_model(net, {.recipe = "he", .key = run});
   EXPECT_EQ(report.size(), net.named_parameters().size());
@@ -64,7 +56,7 @@ TEST(Recipes, EachParameterIsDrawnByItsNameAndRule) {
 }
 
 TEST(Recipes, AutoIsTheModelsOwnWithZeroGamma) {
-  Net net;
+  MixedNet net;
   const RecipeReport report = init_model(net, {});
   EXPECT_EQ(value(net, "bn.weight").abs().max().item<float>(), 0);
   EXPECT_LE(value(net, "fc.weight").abs().max().item<double>(), 1 / std::sqrt(64.0));
@@ -75,7 +67,7 @@ TEST(Recipes, AutoIsTheModelsOwnWithZeroGamma) {
 }
 
 TEST(Recipes, RecurrentGatesAreDrawnOneByOne) {
-  Net net;
+  MixedNet net;
   init_model(net, {.recipe = "rnn"});
   const auto gates = value(net, "lstm.weight_hh_l0").to(torch::kDouble).chunk(4, 0);
   for (const torch::Tensor& gate : gates) {
@@ -89,7 +81,7 @@ TEST(Recipes, RecurrentGatesAreDrawnOneByOne) {
 }
 
 TEST(Recipes, PlainFillsAndTorchsStart) {
-  Net net;
+  MixedNet net;
   init_model(net, {.recipe = "constant:0.25"});
   EXPECT_EQ(value(net, "conv.weight").min().item<float>(), 0.25);
   EXPECT_EQ(value(net, "lstm.weight_ih_l0").max().item<float>(), 0.25);
@@ -106,7 +98,7 @@ TEST(Recipes, PlainFillsAndTorchsStart) {
 
 TEST(Recipes, EveryRowOfTheCatalogDrawsEveryParameter) {
   for (const InitRow& row : kInits) {
-    Net net;
+    MixedNet net;
     for (auto& p : net.parameters()) p.detach().fill_(std::nan(""));
     if (row.name == "fixup") {
       EXPECT_EQ(message_of([&] { init_model(net, {.recipe = "fixup"}); }), "[fixup] model must have no norm layers, got bn");
@@ -124,7 +116,7 @@ TEST(Recipes, RowsAreWhatTheirTableSays) {
   const Key run(6);
   const auto drawn = [&](const char* name) { return run.fold_in("init").fold_in(name); };
   const auto row = [&](const char* recipe, Act act = Act::relu) {
-    auto net = std::make_shared<Net>();
+    auto net = std::make_shared<MixedNet>();
     init_model(*net, {.recipe = recipe, .act = act, .key = run});
     return net;
   };
@@ -182,7 +174,7 @@ TEST(Recipes, TransposedConvolutionsCountTheirOwnFans) {
 }
 
 TEST(Recipes, ErrorsNameRecipeAndParameter) {
-  Net net;
+  MixedNet net;
   EXPECT_THAT(message_of([&] { init_model(net, {.recipe = "othogonal"}); }),
               testing::EndsWith("got \"othogonal\"; did you mean \"orthogonal\"?"));
   EXPECT_EQ(message_of([&] { init_model(net, {.recipe = "constant"}); }),

@@ -8,9 +8,9 @@
 #include <torch/serialize.h>
 
 #include <cmath>
-#include <functional>
 #include <sstream>
 
+#include <ballast/base/test_message.h>
 #include <ballast/init/fixup.h>
 #include <ballast/init/kaiming.h>
 #include <ballast/init/layer_scale.h>
@@ -19,18 +19,9 @@
 namespace ballast {
 namespace {
 
-std::string message_of(const std::function<void()>& f) {
-  try {
-    f();
-  } catch (const std::invalid_argument& e) {
-    return e.what();
-  }
-  return "nothing thrown";
-}
-
 // x + branch(x), two or three linear layers a branch.
-struct Net : torch::nn::Module, HasBranches, HasRecipe {
-  Net(int64_t blocks, int64_t layers, bool normed = false) : per_block(layers) {
+struct ResidualNet : torch::nn::Module, HasBranches, HasRecipe {
+  ResidualNet(int64_t blocks, int64_t layers, bool normed = false) : per_block(layers) {
     for (int64_t i = 0; i < blocks * layers; ++i) {
       weights.push_back(register_module("l" + std::to_string(i), torch::nn::Linear(16, 16)));
     }
@@ -58,7 +49,7 @@ struct Net : torch::nn::Module, HasBranches, HasRecipe {
 
 TEST(Fixup, BranchesAreScaledByDepthAndEndInZero) {
   for (int64_t m : {2, 3}) {
-    Net net(9, m);
+    ResidualNet net(9, m);
     const Key run(3);
     torch::NoGradGuard no_grad;
     net.gate->alpha.fill_(7);
@@ -85,7 +76,7 @@ TEST(Fixup, BranchesAreScaledByDepthAndEndInZero) {
 }
 
 TEST(Fixup, Errors) {
-  Net normed(2, 2, true);
+  ResidualNet normed(2, 2, true);
   EXPECT_EQ(message_of([&] { fixup_(normed, Key()); }), "[fixup] model must have no norm layers, got bn");
   torch::nn::LinearImpl plain(2, 2);
   EXPECT_EQ(message_of([&] { fixup_(plain, Key()); }), "[fixup] model must have residual branches, got none");

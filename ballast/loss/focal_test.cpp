@@ -4,26 +4,15 @@
 #include <torch/nn/functional/loss.h>
 
 #include <cmath>
-#include <functional>
 
+#include <ballast/base/test_message.h>
 #include <ballast/loss/cross_entropy.h>
+#include <ballast/loss/test_loss.h>
 
 namespace ballast {
 namespace {
 
-torch::Tensor draw(std::vector<int64_t> shape, double phase = 0) {
-  int64_t n = 1;
-  for (int64_t s : shape) n *= s;
-  return (torch::arange(n, torch::kDouble) * 12.9898 + phase).sin().mul(3).reshape(shape);
-}
-std::string message_of(const std::function<void()>& f) {
-  try {
-    f();
-  } catch (const std::invalid_argument& e) {
-    return e.what();
-  }
-  return "nothing thrown";
-}
+using test::draw;
 
 TEST(Focal, GammaZeroIsCrossEntropy) {
   const torch::Tensor target = torch::tensor({1, 0, -100, 3}, torch::kLong), q = torch::softmax(draw({4, 5}, 2), 1);

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <ballast/base/test_message.h>
 #include <ballast/init/catalog.h>
 #include <ballast/models/catalog.h>
 #include <ballast/models/layers.h>
@@ -31,15 +32,6 @@ std::set<std::string> names_of(const Model& model) {
   for (const auto& p : model.named_parameters()) names.insert(p.key());
   for (const auto& b : model.named_buffers()) names.insert(b.key());
   return names;
-}
-
-std::string message_of(const std::function<void()>& f) {
-  try {
-    f();
-  } catch (const std::invalid_argument& e) {
-    return e.what();
-  }
-  return "nothing thrown";
 }
 
 std::string name_of(const ModelRow& row) {

@@ -12,8 +12,6 @@
 namespace ballast {
 namespace {
 
-int64_t values_per_channel(const torch::Tensor& x) { return x.numel() == 0 ? 0 : x.numel() / x.size(1); }
-
 void check_options(const BatchNormOptions& options) {
   detail::check_eps_and_act("batch_norm", options.eps, options.act);
   check(!options.momentum || (*options.momentum >= 0 && *options.momentum <= 1), "batch_norm",
@@ -35,7 +33,7 @@ BatchNormResult run(const Input& in, bool training, const BatchNormOptions& opti
 
 // Groups of rows alone; the moments pooled over groups of different sizes.
 BatchNormResult run_ghost(const Input& in, const BatchNormOptions& options) {
-  const int64_t rows = in.x.size(0), positions = values_per_channel(in.x) / rows;
+  const int64_t rows = in.x.size(0), positions = detail::values_per_channel(in.x) / rows;
   std::vector<torch::Tensor> ys;
   torch::Tensor mean, m2;
   int64_t seen = 0;
@@ -82,7 +80,7 @@ BatchNormResult batch_norm_any(const Input& in, bool training, const BatchNormOp
     check(has_running, "batch_norm", "eval needs running statistics, got none");
     return run(in, false, options);
   }
-  const int64_t values = values_per_channel(in.x);
+  const int64_t values = detail::values_per_channel(in.x);
   if (values == 1) {
     if (options.single == SingleValue::error || !has_running) {
       fail("batch_norm", "x must have more than 1 value per channel in training, got ", detail::shape_text(in.x));
@@ -134,12 +132,12 @@ torch::Tensor batch_norm_tracked(const torch::Tensor& x, const torch::Tensor& re
     BatchNormOptions whole = options;
     whole.ghost = 0;
     const BatchNormResult r = batch_norm_any({x, residual, weight, bias, {}, {}}, /*training=*/true, whole);
-    (*observer)(running.mean, running.var, values_per_channel(x), r.mean, r.var);
+    (*observer)(running.mean, running.var, detail::values_per_channel(x), r.mean, r.var);
     return r.y;
   }
   const BatchNormResult r =
       batch_norm_any({x, residual, weight, bias, running.mean, running.var}, training || !tracked, options);
-  const int64_t values = values_per_channel(x);
+  const int64_t values = detail::values_per_channel(x);
   if (training && tracked && values > 1) {
     torch::NoGradGuard no_grad;
     running.num_batches_tracked.add_(1);

@@ -4,27 +4,15 @@
 #include <torch/nn/modules/batchnorm.h>
 
 #include <cmath>
-#include <functional>
+
+#include <ballast/base/test_message.h>
+#include <ballast/norm/test_gradients.h>
 
 namespace ballast {
 namespace {
 
+using test::draw;
 using torch::Tensor;
-
-Tensor draw(std::vector<int64_t> shape, double shift = 0) {
-  int64_t n = 1;
-  for (int64_t s : shape) n *= s;
-  return (torch::arange(n, torch::kDouble) * 12.9898 + shift).sin().mul(2).add(0.5).reshape(shape);
-}
-
-std::string message_of(const std::function<void()>& f) {
-  try {
-    f();
-  } catch (const std::invalid_argument& e) {
-    return e.what();
-  }
-  return "nothing thrown";
-}
 
 TEST(BatchNorm, ByHand) {
   BatchNorm norm(BatchNormOptions{.num_features = 1});

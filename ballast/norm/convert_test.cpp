@@ -5,13 +5,13 @@
 
 #include <gtest/gtest.h>
 
+#include <ballast/base/test_message.h>
 #include <ballast/norm/test_gradients.h>
 
 namespace ballast {
 namespace {
 
 using test::draw;
-using test::message_of;
 
 struct Net : torch::nn::Module {
   explicit Net(NormKind kind = NormKind::batch) {

@@ -15,7 +15,6 @@ using norm_kernel::Affine;
 using norm_kernel::Elem;
 using norm_kernel::GradAffine;
 using norm_kernel::GradSums;
-using norm_kernel::Moments;
 using norm_kernel::Planes;
 using norm_kernel::Rows;
 using norm_kernel::Slope;
@@ -259,7 +258,7 @@ ChannelNormResult batch_norm_cpu(const torch::Tensor& given, const torch::Tensor
         const Planes planes = l.planes();
         const int64_t at = c * l.positions * l.element_size;
         if (training) {
-          const Moments m = norm_kernel::plane_moments(l.elem, in + at, planes);
+          const norm_kernel::Moments m = norm_kernel::plane_moments(l.elem, in + at, planes);
           mean[c] = m.mean;
           var[c] = m.m2 / m.n;
         }
@@ -384,7 +383,7 @@ ChannelNormResult group_norm_cpu(const torch::Tensor& given, int64_t groups, con
         norm_kernel::channel_sums(l.elem, in + at, rows_of(l, l.positions), shift.data(), s1.data(), s2.data());
         const double values = static_cast<double>(l.positions);
         for (int64_t group = 0; group < groups; ++group) {
-          Moments all;
+          norm_kernel::Moments all;
           for (size_t c = static_cast<size_t>(group * per_group); c < static_cast<size_t>((group + 1) * per_group); ++c) {
             double sum = 0, squares = 0;
             for (size_t k = c; k < width; k += channels) {
@@ -407,7 +406,7 @@ ChannelNormResult group_norm_cpu(const torch::Tensor& given, int64_t groups, con
     at::parallel_for(0, l.rows * groups, 1, [&](int64_t begin, int64_t end) {
       for (int64_t set = begin; set < end; ++set) {
         const size_t values = static_cast<size_t>(per_group * l.positions);
-        const Moments m = norm_kernel::plane_moments(l.elem, in + set * per_group * plane_bytes, {1, values, values});
+        const norm_kernel::Moments m = norm_kernel::plane_moments(l.elem, in + set * per_group * plane_bytes, {1, values, values});
         mean[set] = m.mean;
         var[set] = m.m2 / m.n;
         const int64_t n = set / groups;

@@ -18,8 +18,6 @@ void check_input(const torch::Tensor& x, const torch::Tensor& weight, const torc
   detail::check_eps_and_act("evo_norm", eps, Act::none);
 }
 
-int64_t values_per_channel(const torch::Tensor& x) { return x.numel() == 0 ? 0 : x.numel() / x.size(1); }
-
 }  // namespace
 
 EvoNormB0Result evo_norm_b0(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias,
@@ -29,7 +27,7 @@ EvoNormB0Result evo_norm_b0(const torch::Tensor& x, const torch::Tensor& weight,
   torch::Tensor var;
   if (training) {
     if (x.numel() == 0) return {x.clone(), torch::zeros({x.size(1)}, z.options().requires_grad(false))};
-    if (values_per_channel(x) == 1) {
+    if (detail::values_per_channel(x) == 1) {
       fail("evo_norm", "x must have more than 1 value per channel in training, got ", detail::shape_text(x));
     }
     var = detail::moments_over_batch(z).var;
@@ -71,7 +69,7 @@ torch::Tensor detail::evo_norm_b0_tracked(const torch::Tensor& x, const torch::T
                                           const torch::Tensor& v, torch::Tensor running_var, bool training, double momentum,
                                           double eps) {
   const EvoNormB0Result r = evo_norm_b0(x, weight, bias, v, running_var, training, eps);
-  const int64_t values = values_per_channel(x);
+  const int64_t values = detail::values_per_channel(x);
   if (training && values > 1) {
     torch::NoGradGuard no_grad;
     const double unbias = static_cast<double>(values) / static_cast<double>(values - 1);

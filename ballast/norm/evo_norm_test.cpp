@@ -4,13 +4,13 @@
 
 #include <cmath>
 
+#include <ballast/base/test_message.h>
 #include <ballast/norm/test_gradients.h>
 
 namespace ballast {
 namespace {
 
 using test::draw;
-using test::message_of;
 
 TEST(EvoNorm, B0ByHand) {
   // One channel, two samples of two positions: batch variance 3.5; sample variances 0.25 and 2.25.

@@ -4,13 +4,13 @@
 
 #include <cmath>
 
+#include <ballast/base/test_message.h>
 #include <ballast/norm/test_gradients.h>
 
 namespace ballast {
 namespace {
 
 using test::draw;
-using test::message_of;
 
 TEST(FilterResponseNorm, ByHand) {
   const torch::Tensor x = torch::tensor({3.0, 4.0}, torch::kDouble).view({1, 1, 1, 2});

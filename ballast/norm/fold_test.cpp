@@ -3,13 +3,13 @@
 #include <gtest/gtest.h>
 #include <torch/nn/modules/activation.h>
 
+#include <ballast/base/test_message.h>
 #include <ballast/norm/test_gradients.h>
 
 namespace ballast {
 namespace {
 
 using test::draw;
-using test::message_of;
 
 Norm settled(int64_t channels, NormKind kind = NormKind::batch, Act act = Act::relu) {
   Norm norm(NormOptions{.kind = kind, .channels = channels, .act = act});

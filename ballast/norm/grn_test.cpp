@@ -2,13 +2,13 @@
 
 #include <gtest/gtest.h>
 
+#include <ballast/base/test_message.h>
 #include <ballast/norm/test_gradients.h>
 
 namespace ballast {
 namespace {
 
 using test::draw;
-using test::message_of;
 
 TEST(Grn, ByHand) {
   // Norms 5 and 0 of two channels: mean 2.5, n = 2 and 0.

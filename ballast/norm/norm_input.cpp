@@ -7,6 +7,8 @@ namespace ballast::detail {
 
 std::string shape_text(const torch::Tensor& x) { return ballast::shape_text(x.sizes()); }
 
+int64_t values_per_channel(const torch::Tensor& x) { return x.numel() == 0 ? 0 : x.numel() / x.size(1); }
+
 void check_channels(std::string_view stem, const torch::Tensor& x, int64_t channels) {
   check(x.is_floating_point(), stem, "x must be floating point, got ", c10::toString(x.scalar_type()));
   if (x.dim() < 2) fail(stem, "x must have at least 2 dimensions, got ", shape_text(x));

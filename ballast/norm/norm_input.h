@@ -13,6 +13,9 @@ namespace ballast::detail {
 
 std::string shape_text(const torch::Tensor& x);
 
+/// Of x (N, C, positions...): N times the positions; 0 of an empty tensor.
+int64_t values_per_channel(const torch::Tensor& x);
+
 /// `[stem] x must be floating point, got Long`, `[stem] x must have at least 2 dimensions, got (8)`,
 /// `[stem] x must have 64 channels, got (8, 32, 4, 4)`.
 void check_channels(std::string_view stem, const torch::Tensor& x, int64_t channels);

@@ -5,17 +5,15 @@
 
 #include <cmath>
 
+#include <ballast/base/test_message.h>
 #include <ballast/norm/evo_norm.h>
 #include <ballast/norm/filter_response_norm.h>
+#include <ballast/norm/test_gradients.h>
 
 namespace ballast {
 namespace {
 
-torch::Tensor draw(std::vector<int64_t> shape) {
-  int64_t n = 1;
-  for (int64_t s : shape) n *= s;
-  return (torch::arange(n, torch::kDouble) * 12.9898).sin().mul(2).add(0.5).reshape(shape);
-}
+using test::draw;
 
 Norm make(NormOptions options) {
   Norm norm(options);
@@ -26,15 +24,6 @@ Norm make(NormOptions options) {
     if (norm->bias.defined()) norm->bias.copy_(torch::linspace(-1, 1, options.channels));
   }
   return norm;
-}
-
-std::string message_of(const std::function<void()>& f) {
-  try {
-    f();
-  } catch (const std::invalid_argument& e) {
-    return e.what();
-  }
-  return "nothing thrown";
 }
 
 // Statistics over the given dimensions of a view of x, in plain words.

@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <ballast/base/test_message.h>
 #include <ballast/norm/norm.h>
 #include <ballast/norm/test_gradients.h>
 
@@ -11,10 +12,9 @@ namespace ballast {
 namespace {
 
 using test::draw;
-using test::message_of;
 
-struct Net : torch::nn::Module {
-  Net() {
+struct TwoNorms : torch::nn::Module {
+  TwoNorms() {
     bn1 = register_module("bn1", BatchNorm(BatchNormOptions{.num_features = 3}));
     bn2 = register_module("bn2", Norm(NormOptions{.channels = 3, .act = Act::relu}));
     to(torch::kDouble);
@@ -42,7 +42,7 @@ TEST(Reestimate, TheVarianceOfTheMeansCounts) {
 }
 
 TEST(Reestimate, UnequalBatchesGiveTheStatisticsOfAllData) {
-  Net net;
+  TwoNorms net;
   const torch::Tensor x = draw({13, 3, 4, 4}) * 3 + 20;
   net.train();
   net.forward(x.narrow(0, 0, 4));
@@ -65,7 +65,7 @@ TEST(Reestimate, UnequalBatchesGiveTheStatisticsOfAllData) {
 }
 
 TEST(Reestimate, TheSecondLayerSeesABatchNormalizedByTheFirst) {
-  Net net;
+  TwoNorms net;
   net.bn1->running_mean.fill_(100);  // stale: must not matter
   const torch::Tensor x = draw({6, 3, 4, 4});
   reestimate(net, [&](const torch::Tensor& b) { return net.forward(b); }, batches_of({x}));
@@ -86,11 +86,11 @@ TEST(Reestimate, FrozenNormsAndTheRestOfTheBatchesAreLeftAlone) {
 }
 
 TEST(Reestimate, AfterAnErrorNothingHasChanged) {
-  Net net;
+  TwoNorms net;
   net.train();
   const torch::Tensor mean = net.bn1->running_mean.clone();
   int calls = 0;
-  EXPECT_EQ(message_of([&] {
+  EXPECT_EQ(message_of<std::runtime_error>([&] {
               reestimate(net,
                          [&](const torch::Tensor& b) -> torch::Tensor {
                            if (++calls == 2) throw std::runtime_error("stop");
@@ -127,7 +127,7 @@ TEST(NormDrift, IsTheDistanceInStandardDeviationsAndTheFactorBetweenThem) {
 }
 
 TEST(NormDrift, IsNoneAfterReestimateAndChangesNothing) {
-  Net net;
+  TwoNorms net;
   const torch::Tensor x = draw({32, 3, 4, 4}) * 3 + 20;
   const auto forward = [&](const torch::Tensor& b) { return net.forward(b); };
   const auto before = norm_drift(net, forward, batches_of({x}));
@@ -145,7 +145,7 @@ TEST(NormDrift, IsNoneAfterReestimateAndChangesNothing) {
 }
 
 TEST(Reestimate, ErrorsNameWhatIsRequired) {
-  Net net;
+  TwoNorms net;
   const auto forward = [&](const torch::Tensor& b) { return net.forward(b); };
   EXPECT_EQ(message_of([&] { reestimate(net, forward, batches_of({})); }), "[reestimate] at least 1 batch is needed, got 0");
   EXPECT_EQ(message_of([&] { reestimate(net, forward, batches_of({}), {.max_batches = 0}); }),

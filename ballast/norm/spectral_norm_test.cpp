@@ -2,13 +2,13 @@
 
 #include <gtest/gtest.h>
 
+#include <ballast/base/test_message.h>
 #include <ballast/norm/test_gradients.h>
 
 namespace ballast {
 namespace {
 
 using test::draw;
-using test::message_of;
 
 double top_singular_value(const torch::Tensor& matrix) {
   return at::linalg_svdvals(matrix.detach().to(torch::kDouble)).max().item<double>();

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <ballast/base/test_message.h>
 #include <ballast/norm/frozen_batch_norm.h>
 #include <ballast/norm/test_gradients.h>
 
@@ -9,7 +10,6 @@ namespace ballast {
 namespace {
 
 using test::draw;
-using test::message_of;
 
 TEST(SplitBatchNorm, EachPartIsItsOwnBatchNorm) {
   const BatchNormOptions options{.num_features = 3, .act = Act::relu};

@@ -6,13 +6,13 @@
 #include <mutex>
 #include <thread>
 
+#include <ballast/base/test_message.h>
 #include <ballast/norm/test_gradients.h>
 
 namespace ballast {
 namespace {
 
 using test::draw;
-using test::message_of;
 
 // What ranks in threads of one process share: each all_gather waits until every rank has given its tensor.
 class Meeting {
@@ -175,7 +175,7 @@ TEST(SyncBatchNorm, CloneSharesTheProcessesAndErrorsNameWhatIsRequired) {
     }
   };
   Lost lost(std::make_shared<Meeting>(2), 0);
-  EXPECT_EQ(message_of([&] { sync_batch_norm(draw({4, 3}), {}, {}, lost, {.num_features = 3}); }),
+  EXPECT_EQ(message_of<std::runtime_error>([&] { sync_batch_norm(draw({4, 3}), {}, {}, lost, {.num_features = 3}); }),
             "[sync_batch_norm] all ranks must answer within 20 s, got none from rank 1");
 }
 

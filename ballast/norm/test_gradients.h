@@ -26,15 +26,6 @@ inline torch::Tensor draw(const std::vector<int64_t>& shape, double seed = 0) {
   return ((torch::arange(n, torch::kDouble) + 7.31 * seed) * 12.9898).sin().mul(2).add(0.5).reshape(shape);
 }
 
-inline std::string message_of(const std::function<void()>& f) {
-  try {
-    f();
-  } catch (const std::exception& e) {
-    return e.what();
-  }
-  return "nothing thrown";
-}
-
 using Inputs = std::vector<torch::Tensor>;
 using Function = std::function<torch::Tensor(const Inputs&)>;
 

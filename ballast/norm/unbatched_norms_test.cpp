@@ -1,35 +1,22 @@
 #include <gtest/gtest.h>
 
-#include <functional>
 
+#include <ballast/base/test_message.h>
 #include <ballast/norm/group_norm.h>
 #include <ballast/norm/instance_norm.h>
 #include <ballast/norm/layer_norm.h>
 #include <ballast/norm/layer_norm_2d.h>
 #include <ballast/norm/rms_norm.h>
 #include <ballast/norm/rms_norm_2d.h>
+#include <ballast/norm/test_gradients.h>
 
 // Norms whose statistics are of one sample.
 
 namespace ballast {
 namespace {
 
+using test::draw;
 using torch::Tensor;
-
-Tensor draw(std::vector<int64_t> shape, double shift = 0) {
-  int64_t n = 1;
-  for (int64_t s : shape) n *= s;
-  return (torch::arange(n, torch::kDouble) * 12.9898 + shift).sin().mul(2).add(0.5).reshape(shape);
-}
-
-std::string message_of(const std::function<void()>& f) {
-  try {
-    f();
-  } catch (const std::invalid_argument& e) {
-    return e.what();
-  }
-  return "nothing thrown";
-}
 
 TEST(UnbatchedNorms, ByHand) {
   // 1, 2, 3, 6: mean 3, variance 3.5, mean square 12.5.

@@ -6,13 +6,13 @@
 
 #include <cmath>
 
+#include <ballast/base/test_message.h>
 #include <ballast/norm/test_gradients.h>
 
 namespace ballast {
 namespace {
 
 using test::draw;
-using test::message_of;
 
 TEST(WeightNorm, ByHand) {
   const torch::Tensor v = torch::tensor({{3.0, 4.0}, {0.0, 0.0}}, torch::kDouble);

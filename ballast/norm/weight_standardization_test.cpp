@@ -4,13 +4,13 @@
 
 #include <cmath>
 
+#include <ballast/base/test_message.h>
 #include <ballast/norm/test_gradients.h>
 
 namespace ballast {
 namespace {
 
 using test::draw;
-using test::message_of;
 
 TEST(WeightStandardization, ByHand) {
   const torch::Tensor w = torch::tensor({{1.0, 2.0, 3.0, 6.0}}, torch::kDouble);

@@ -11,8 +11,8 @@
 namespace ballast {
 namespace {
 
-struct Net : torch::nn::Module {
-  Net() {
+struct Counted : torch::nn::Module {
+  Counted() {
     w = register_parameter("w", torch::zeros({3}, torch::kDouble));
     mean = register_buffer("mean", torch::zeros({}, torch::kDouble));
     count = register_buffer("count", torch::zeros({}, torch::kLong));
@@ -27,7 +27,7 @@ struct Net : torch::nn::Module {
 };
 
 TEST(Ema, IsTheWeightedSumOfAllSteps) {
-  Net net;
+  Counted net;
   Ema ema(net, 4);
   const double d = std::pow(0.5, 0.25);
   std::vector<double> decays;
@@ -48,7 +48,7 @@ TEST(Ema, IsTheWeightedSumOfAllSteps) {
 }
 
 TEST(Ema, AfterOneHalfLifeAWeightCountsHalf) {
-  Net net;
+  Counted net;
   Ema ema(net, 100);
   net.set(8);
   for (int t = 0; t < 3000; ++t) ema.update();  // far behind the start
@@ -59,7 +59,7 @@ TEST(Ema, AfterOneHalfLifeAWeightCountsHalf) {
 }
 
 TEST(Ema, SwapsInAndBack) {
-  Net net;
+  Counted net;
   Ema ema(net, 1);
   net.set(6);
   ema.update();

@@ -34,16 +34,16 @@ std::vector<int64_t> class_order(const std::vector<std::string>& wanted,
   return out;
 }
 
-struct Net {
-  SavedModel saved;
-  TtaPlan tta;
-  std::vector<size_t> inputs;    ///< of each of its pictures
-  std::vector<int64_t> classes;  ///< class_order()
-};
-
 }  // namespace
 
 struct Ensemble::State {
+  struct Net {
+    SavedModel saved;
+    TtaPlan tta;
+    std::vector<size_t> inputs;    ///< of each of its pictures
+    std::vector<int64_t> classes;  ///< class_order()
+  };
+
   EnsembleOptions options;
   torch::Device device = torch::kCPU;
   EnsembleRule rule;
@@ -173,9 +173,9 @@ std::span<const NetInput> Ensemble::inputs() const { return state_->inputs; }
 
 std::vector<std::vector<EnsembleNet>> Ensemble::nets() const {
   std::vector<std::vector<EnsembleNet>> out;
-  for (const std::vector<Net>& member : state_->members) {
+  for (const std::vector<State::Net>& member : state_->members) {
     out.emplace_back();
-    for (const Net& net : member) out.back().push_back({net.saved.model, net.inputs[0], net.classes});
+    for (const State::Net& net : member) out.back().push_back({net.saved.model, net.inputs[0], net.classes});
   }
   return out;
 }
@@ -185,9 +185,9 @@ std::string Ensemble::digest() const {
   Sha256 sha;
   const auto add = [&](const auto& values) { sha.update(std::as_bytes(std::span(values))); };
   const auto add_one = [&](double value) { sha.update(std::as_bytes(std::span(&value, 1))); };
-  for (const std::vector<Net>& member : s.members) {
+  for (const std::vector<State::Net>& member : s.members) {
     add_one(static_cast<double>(member.size()));
-    for (const Net& net : member) {
+    for (const State::Net& net : member) {
       for (const auto& [name, tensor] : state_dict(*net.saved.model)) {
         const torch::Tensor t = tensor.to(torch::kCPU).contiguous();
         sha.update(name);
@@ -231,9 +231,9 @@ EnsembleOutput Ensemble::predict_inputs(std::span<const torch::Tensor> x, int64_
   const torch::NoGradGuard no_grad;
   std::vector<torch::Tensor> on_device, scores;
   for (const torch::Tensor& t : x) on_device.push_back(t.to(s.device));
-  for (const std::vector<Net>& member : s.members) {
+  for (const std::vector<State::Net>& member : s.members) {
     std::vector<torch::Tensor> nets;
-    for (const Net& net : member) nets.push_back(s.forward(net, on_device, first_row));
+    for (const State::Net& net : member) nets.push_back(s.forward(net, on_device, first_row));
     if (nets.size() == 1) {
       scores.push_back(nets[0]);
       continue;
@@ -257,7 +257,7 @@ EnsembleOutput Ensemble::predict(const torch::Tensor& x) const {
 EnsembleOutput Ensemble::predict(const torch::Tensor& x, const Normalize& from) const {
   const torch::NoGradGuard no_grad;
   for (const auto& member : state_->members) {
-    for (const Net& net : member) {
+    for (const State::Net& net : member) {
       check(net.tta.pictures.size() == 1, "ensemble",
             "five_crop and ten_crop need picture files, got a tensor of pictures that are cut already");
     }

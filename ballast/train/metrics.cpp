@@ -12,7 +12,7 @@
 namespace ballast {
 namespace {
 
-constexpr int64_t kChunk = 1024;
+constexpr int64_t kRowsAtOnce = 1024;
 constexpr size_t kBins = 15;
 
 struct MetricRow {
@@ -44,12 +44,12 @@ const MetricRow& find(const std::string& name) {
 // Sums in fixed chunks, each in order, then over chunks in order: the same bits for any number of threads.
 template <size_t N, class Fn>
 std::array<double, N> chunked_sums(int64_t n, const Fn& row) {
-  const int64_t chunks = (n + kChunk - 1) / kChunk;
+  const int64_t chunks = (n + kRowsAtOnce - 1) / kRowsAtOnce;
   std::vector<std::array<double, N>> sums(static_cast<size_t>(chunks));
   at::parallel_for(0, chunks, 4, [&](int64_t begin, int64_t end) {
     for (int64_t c = begin; c < end; ++c) {
       std::array<double, N> sum{};
-      for (int64_t i = c * kChunk; i < std::min(n, (c + 1) * kChunk); ++i) {
+      for (int64_t i = c * kRowsAtOnce; i < std::min(n, (c + 1) * kRowsAtOnce); ++i) {
         row(i, sum);
       }
       sums[static_cast<size_t>(c)] = sum;
@@ -190,7 +190,7 @@ void fill_rows(PredictionTable& t) {
   t.rank.resize(n);
   t.loss.resize(n);
   t.confidence.resize(n);
-  at::parallel_for(0, t.size(), kChunk, [&](int64_t begin, int64_t end) {
+  at::parallel_for(0, t.size(), kRowsAtOnce, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       const auto r = static_cast<size_t>(i);
       const float* z = t.logits.data() + i * k;

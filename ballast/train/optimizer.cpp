@@ -13,7 +13,7 @@
 namespace ballast {
 namespace {
 
-constexpr int64_t kChunk = 16384;
+constexpr int64_t kStepChunk = 16384;
 
 bool decays(const NamedParameter& p, const OptimizerOptions& o) {
   return p.value.dim() > 1 && std::find(o.no_decay.begin(), o.no_decay.end(), p.name) == o.no_decay.end();
@@ -100,8 +100,8 @@ Optimizer::Optimizer(std::vector<NamedParameter> parameters, const OptimizerOpti
   for (size_t s = 0; s < slots_.size(); ++s) {
     if (slots_[s].fast) {
       const int64_t n = slots_[s].parameter.value.numel();
-      for (int64_t begin = 0; begin < n; begin += kChunk) {
-        chunks_.push_back({s, begin, std::min(kChunk, n - begin)});
+      for (int64_t begin = 0; begin < n; begin += kStepChunk) {
+        chunks_.push_back({s, begin, std::min(kStepChunk, n - begin)});
       }
     }
   }

@@ -10,7 +10,7 @@
 namespace ballast {
 namespace {
 
-RunOptions small(const TestPhotos& photos) {
+RunOptions quick_run(const TestPhotos& photos) {
   RunOptions o;
   o.data.source = photos.path().string();
   o.model.name = Auto<std::string>("mlp:1x16");
@@ -23,7 +23,7 @@ RunOptions small(const TestPhotos& photos) {
 TEST(Overfit, AModelThatLearnsPasses) {
   const TestPhotos photos;
   RunEvents events;
-  RunOptions o = small(photos);
+  RunOptions o = quick_run(photos);
   o.model.drop = "0.5";  // left out: with it the loss would stay high
   o.loss.label_smoothing = Auto<double>(0.2);
   const OverfitResult r = overfit(o, 2, events);
@@ -40,7 +40,7 @@ TEST(Overfit, NamesEqualPicturesWithDifferentLabels) {
   const TestPhotos photos;
   photos.copy("cat/000.png", "dog/extra.png");
   RunEvents events;
-  RunOptions o = small(photos);
+  RunOptions o = quick_run(photos);
   o.train.batch_size = 1000;  // all training pictures
   o.data.split_val = o.data.split_test = 0;
   const OverfitResult r = overfit(o, 1, events, 60);
@@ -53,7 +53,7 @@ TEST(Overfit, NamesEqualPicturesWithDifferentLabels) {
 TEST(Overfit, NamesFrozenParameters) {
   const TestPhotos photos;
   RunEvents events;
-  RunOptions o = small(photos);
+  RunOptions o = quick_run(photos);
   o.train.freeze = {"*weight"};
   const OverfitResult r = overfit(o, 1, events, 40);
   EXPECT_FALSE(r.passed);
@@ -64,7 +64,7 @@ TEST(Overfit, NamesFrozenParameters) {
 TEST(Overfit, NamesARateThatIsTooSmall) {
   const TestPhotos photos;
   RunEvents events;
-  RunOptions o = small(photos);
+  RunOptions o = quick_run(photos);
   o.optim.lr = Auto<double>(1e-9);
   const OverfitResult r = overfit(o, 1, events, 40);
   EXPECT_FALSE(r.passed);

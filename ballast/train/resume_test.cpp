@@ -7,7 +7,6 @@
 #include <cerrno>
 #include <cstdlib>
 #include <filesystem>
-#include <fstream>
 #include <map>
 #include <mutex>
 #include <set>
@@ -21,34 +20,12 @@
 #include <ballast/train/metrics.h>
 #include <ballast/train/run.h>
 #include <ballast/train/run_options.h>
+#include <ballast/train/test_bars.h>
 
 namespace ballast {
 namespace {
 
 namespace stdfs = std::filesystem;
-
-void write_bytes(const stdfs::path& path, const std::string& bytes) {
-  std::ofstream(path, std::ios::binary | std::ios::trunc).write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
-}
-
-std::string big_endian(uint32_t x) {
-  return {static_cast<char>(x >> 24), static_cast<char>(x >> 16), static_cast<char>(x >> 8), static_cast<char>(x)};
-}
-
-// Gray pictures of 12 px: class k has a bright bar at row 3k, with noise.
-void write_bars(const stdfs::path& folder, const std::string& part, int n, uint64_t first) {
-  std::string images = big_endian(0x803) + big_endian(static_cast<uint32_t>(n)) + big_endian(12) + big_endian(12);
-  std::string labels = big_endian(0x801) + big_endian(static_cast<uint32_t>(n));
-  for (int i = 0; i < n; ++i) {
-    for (uint64_t p = 0; p < 144; ++p) {
-      const auto noise = static_cast<int>(100 * uniform(Key(9).fold_in(first + static_cast<uint64_t>(i)), p));
-      images += static_cast<char>(noise + (static_cast<int>(p / 36) == i % 4 ? 120 : 0));
-    }
-    labels += static_cast<char>(i % 4);
-  }
-  write_bytes(folder / (part + "-images-idx3-ubyte"), images);
-  write_bytes(folder / (part + "-labels-idx1-ubyte"), labels);
-}
 
 // Asks to stop after `polls` polls: these come between steps, batches of a check, and while measuring.
 struct StopAfter : RunEvents {
@@ -396,7 +373,7 @@ TEST_F(Resumed, ADamagedCheckpointIsPassedOver) {
   CheckpointFolder folder(real_fs(), dir_ / "a/checkpoints");
   const std::vector<std::string> names = folder.names();
   ASSERT_GE(names.size(), 2U);
-  write_bytes(dir_ / "a/checkpoints" / names[0] / "optimizer.safetensors", "torn");
+  write_text(dir_ / "a/checkpoints" / names[0] / "optimizer.safetensors", "torn");
   StopAfter events(kNever);
   EXPECT_FALSE(run_training(o, events).interrupted);
   EXPECT_EQ(events.plan.resumed_from, "checkpoints/" + names[1]);
@@ -411,7 +388,7 @@ TEST_F(Resumed, WithoutAWholeCheckpointItIsNeverBegunAnewSilently) {
   StopAfter some(12);
   EXPECT_TRUE(run_training(o, some).interrupted);
   CheckpointFolder folder(real_fs(), dir_ / "a/checkpoints");
-  for (const std::string& name : folder.names()) write_bytes(dir_ / "a/checkpoints" / name / "state.json", "{}");
+  for (const std::string& name : folder.names()) write_text(dir_ / "a/checkpoints" / name / "state.json", "{}");
   StopAfter events(kNever);
   try {
     run_training(o, events);
@@ -434,7 +411,7 @@ TEST_F(Resumed, ARecordThatWasChangedIsNotGoneOnWith) {
   run_training(o, some);
   std::string text = read_text_file(dir_ / "a/metrics.jsonl");
   text[text.find("\"seed\"") + 1] = 'S';
-  write_bytes(dir_ / "a/metrics.jsonl", text);
+  write_text(dir_ / "a/metrics.jsonl", text);
   StopAfter events(kNever);
   EXPECT_THROW(run_training(o, events), DataError);
 }

@@ -4,7 +4,6 @@
 
 #include <cmath>
 #include <filesystem>
-#include <fstream>
 #include <map>
 #include <set>
 
@@ -12,7 +11,6 @@
 
 #include <ballast/augment/batch_slot.h>
 #include <ballast/base/check.h>
-#include <ballast/base/key.h>
 #include <ballast/image/encode.h>
 #include <ballast/image/image.h>
 #include <ballast/init/catalog.h>
@@ -23,42 +21,12 @@
 #include <ballast/train/evaluate.h>
 #include <ballast/train/predict.h>
 #include <ballast/train/run_options.h>
+#include <ballast/train/test_bars.h>
 
 namespace ballast {
 namespace {
 
 namespace stdfs = std::filesystem;
-
-void write_bytes(const stdfs::path& path, const std::string& bytes) {
-  std::ofstream(path, std::ios::binary).write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
-}
-
-std::string big_endian(uint32_t x) {
-  return {static_cast<char>(x >> 24), static_cast<char>(x >> 16), static_cast<char>(x >> 8), static_cast<char>(x)};
-}
-
-// Gray pictures of 12 px: class k has a bright bar at row 3k, with noise.
-std::string picture(int label, uint64_t id) {
-  std::string pixels;
-  for (int y = 0; y < 12; ++y) {
-    for (int x = 0; x < 12; ++x) {
-      const auto noise = static_cast<int>(100 * uniform(Key(9).fold_in(id), static_cast<uint64_t>(12 * y + x)));
-      pixels += static_cast<char>(noise + (y / 3 == label ? 120 : 0));
-    }
-  }
-  return pixels;
-}
-
-void write_idx(const stdfs::path& folder, const std::string& part, int n, uint64_t first) {
-  std::string images = big_endian(0x803) + big_endian(static_cast<uint32_t>(n)) + big_endian(12) + big_endian(12);
-  std::string labels = big_endian(0x801) + big_endian(static_cast<uint32_t>(n));
-  for (int i = 0; i < n; ++i) {
-    images += picture(i % 4, first + static_cast<uint64_t>(i));
-    labels += static_cast<char>(i % 4);
-  }
-  write_bytes(folder / (part + "-images-idx3-ubyte"), images);
-  write_bytes(folder / (part + "-labels-idx1-ubyte"), labels);
-}
 
 struct Events : RunEvents {
   void on_plan(const RunPlan& p) override { plan = p; }
@@ -79,8 +47,8 @@ class Runs : public ::testing::Test {
     root_ = stdfs::temp_directory_path() / ("ballast-run-" + std::to_string(getpid()));
     stdfs::remove_all(root_);
     stdfs::create_directories(root_ / "bars");
-    write_idx(root_ / "bars", "train", 240, 0);
-    write_idx(root_ / "bars", "t10k", 80, 1000);
+    write_bars(root_ / "bars", "train", 240, 0);
+    write_bars(root_ / "bars", "t10k", 80, 1000);
   }
   void TearDown() override { stdfs::remove_all(root_); }
 
@@ -178,11 +146,11 @@ TEST_F(Runs, SavedModelsEvaluateAndPredictAsTheRunSaid) {
   }
   std::vector<stdfs::path> files;
   for (int label = 0; label < 4; ++label) {
-    std::string pixels = picture(label, 5000 + static_cast<uint64_t>(label));
+    std::string pixels = bar_picture(label, 5000 + static_cast<uint64_t>(label));
     const ImageView view{reinterpret_cast<std::byte*>(pixels.data()), 12, 12, 1, 12, DType::u8};
     const auto png = encode_png(view);
     files.push_back(root_ / (std::to_string(label) + ".png"));
-    write_bytes(files.back(), {reinterpret_cast<const char*>(png.data()), png.size()});
+    write_bytes(files.back(), png);
   }
   files.push_back(root_ / "missing.png");
   const Predictor predictor(r.folder / "model", {.topk = 9});
@@ -276,7 +244,7 @@ TEST_F(Runs, ADryRunTakesTwoStepsAndLeavesNothing) {
 
 TEST_F(Runs, AnExistingFolderIsRefusedBeforeAnythingIsWritten) {
   stdfs::create_directories(root_ / "a");
-  write_bytes(root_ / "a/file", "mine");
+  write_text(root_ / "a/file", "mine");
   Events events;
   EXPECT_THROW(run_training(options("a"), events), std::invalid_argument);
   EXPECT_EQ(bytes("a/file"), "mine");

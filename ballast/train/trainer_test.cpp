@@ -13,8 +13,8 @@
 namespace ballast {
 namespace {
 
-struct Net : torch::nn::Module {
-  explicit Net(bool norm = false) {
+struct SmallNet : torch::nn::Module {
+  explicit SmallNet(bool norm = false) {
     torch::manual_seed(3);
     conv = register_module("conv", torch::nn::Conv2d(torch::nn::Conv2dOptions(2, 8, 3).padding(1)));
     if (norm) {
@@ -44,7 +44,7 @@ Data data(int64_t n) {
   return d;
 }
 
-Trainer make(Net& net, TrainerOptions options) {
+Trainer make(SmallNet& net, TrainerOptions options) {
   return Trainer(net, [&net](const torch::Tensor& x) { return net.forward(x); }, std::move(options));
 }
 
@@ -62,7 +62,7 @@ TEST(Trainer, MixedTargetsAreSoftTargets) {
   const torch::Tensor partner = d.y.flip(0), lam = torch::tensor({0.1F, 0.5F, 0.9F, 1.0F, 0.0F, 0.3F});
   for (const LossName loss : {LossName::cross_entropy, LossName::bce, LossName::focal}) {
     for (const int64_t micro : {0, 4}) {
-      Net mixed, hand;
+      SmallNet mixed, hand;
       TrainerOptions o = constant(0.1);
       o.loss = loss;
       o.micro_batch = micro;
@@ -86,7 +86,7 @@ TEST(Trainer, MixedTargetsAreSoftTargets) {
 }
 
 TEST(Trainer, LearnsAToyProblem) {
-  Net net(true);
+  SmallNet net(true);
   Trainer trainer = make(net, constant(0.1));
   const Data d = data(64);
   double first = 0, last = 0;
@@ -102,7 +102,7 @@ TEST(Trainer, AccumulationGivesTheGradientOfTheWholeStep) {
   const Data d = data(13);  // 13 = 4 + 3 + 3 + 3 rows
   std::vector<std::vector<torch::Tensor>> weights;
   for (const int64_t micro : {0, 4, 5, 1}) {
-    Net net;
+    SmallNet net;
     TrainerOptions o = constant(0.1);
     o.micro_batch = micro;
     Trainer trainer = make(net, o);
@@ -119,7 +119,7 @@ TEST(Trainer, AccumulationGivesTheGradientOfTheWholeStep) {
 }
 
 TEST(Trainer, NonFiniteStepsChangeNothing) {
-  Net net(true);
+  SmallNet net(true);
   Trainer trainer = make(net, constant(0.1));
   Data d = data(16);
   trainer.step(d.x, d.y);
@@ -138,7 +138,7 @@ TEST(Trainer, NonFiniteStepsChangeNothing) {
 }
 
 TEST(Trainer, ClippingByNormBoundsTheUpdate) {
-  Net net;
+  SmallNet net;
   TrainerOptions o = constant(1.0);
   o.optimizer.momentum = 0;
   o.optimizer.weight_decay = 0;
@@ -161,7 +161,7 @@ TEST(Trainer, ClippingByNormBoundsTheUpdate) {
 }
 
 TEST(Trainer, AdaptiveClippingBoundsEachUnitByItsWeights) {
-  Net net;
+  SmallNet net;
   TrainerOptions o = constant(1.0);
   o.optimizer.momentum = 0;
   o.optimizer.weight_decay = 0;
@@ -193,7 +193,7 @@ TEST(Trainer, AdaptiveClippingBoundsEachUnitByItsWeights) {
 
 TEST(Trainer, LossIsThatOfLibTorch) {
   for (const double smoothing : {0.0, 0.1}) {
-    Net net;
+    SmallNet net;
     TrainerOptions o = constant(0.1);
     o.label_smoothing = smoothing;
     o.micro_batch = 3;
@@ -208,8 +208,8 @@ TEST(Trainer, LossIsThatOfLibTorch) {
 
 TEST(Trainer, ChannelsLastGivesTheSameResult) {
   const Data d = data(16);
-  Net a;
-  Net b;
+  SmallNet a;
+  SmallNet b;
   to_channels_last(b);
   EXPECT_TRUE(b.conv->weight.is_contiguous(torch::MemoryFormat::ChannelsLast));
   Trainer ta = make(a, constant(0.1));
@@ -222,7 +222,7 @@ TEST(Trainer, ChannelsLastGivesTheSameResult) {
 }
 
 TEST(Trainer, FollowsTheScheduleAndItsMomentum) {
-  Net net;
+  SmallNet net;
   TrainerOptions o;
   o.schedule.name = LrScheduleName::one_cycle;
   o.schedule.lr = 0.2;
@@ -237,7 +237,7 @@ TEST(Trainer, FollowsTheScheduleAndItsMomentum) {
 }
 
 TEST(WeightsCopy, ComesBackToTheMoment) {
-  Net net(true);
+  SmallNet net(true);
   Trainer trainer = make(net, constant(0.1));
   const Data d = data(16);
   trainer.step(d.x, d.y);
@@ -268,7 +268,7 @@ TEST(Device, NamesAreChecked) {
 
 TEST(Trainer, FindsTheLayerWhereTheForwardPassBroke) {
   const Data d = data(6);
-  Net net(true);
+  SmallNet net(true);
   torch::NoGradGuard no_grad;
   net.fc->weight.fill_(3e38F);
   const torch::Tensor mean = net.bn->running_mean.clone();
@@ -286,7 +286,7 @@ TEST(Trainer, FindsTheLayerWhereTheForwardPassBroke) {
 TEST(Trainer, FindsTheLayerWhereTheBackwardPassBroke) {
   // sqrt has an infinite slope at 0: the forward pass is finite, the gradient of what feeds it is not.
   Data d = data(4);
-  Net net;
+  SmallNet net;
   {
     torch::NoGradGuard no_grad;
     net.conv->weight.zero_();
@@ -301,7 +301,7 @@ TEST(Trainer, FindsTheLayerWhereTheBackwardPassBroke) {
 
 TEST(Trainer, FindsWeightsAndInputThatAreNotFinite) {
   Data d = data(4);
-  Net net;
+  SmallNet net;
   Trainer trainer = make(net, constant(0.1));
   {
     torch::NoGradGuard no_grad;
@@ -314,7 +314,7 @@ TEST(Trainer, FindsWeightsAndInputThatAreNotFinite) {
 
 TEST(Trainer, HoldsTheRateFromAStepOn) {
   const Data d = data(4);
-  Net net;
+  SmallNet net;
   TrainerOptions o = constant(0.1);
   o.hold_from = 2;
   o.hold_lr = 0.03;
@@ -327,7 +327,7 @@ TEST(Trainer, HoldsTheRateFromAStepOn) {
 // bfloat16 keeps 8 bits: a few steps stay near those in float32, and are not the same.
 TEST(Trainer, Bf16StaysNearFp32) {
   const Data d = data(32);
-  Net wide(true), narrow(true);
+  SmallNet wide(true), narrow(true);
   TrainerOptions o = constant(0.05);
   Trainer a = make(wide, o);
   o.bf16 = true;

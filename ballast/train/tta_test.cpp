@@ -60,10 +60,10 @@ TEST(Tta, MeanIsThatOfProbabilities) {
 TEST(Tta, ErrorsSayWhatIsRequired) {
   const Pipeline whole = Pipeline::parse("resize([28, 28])");
   for (const std::string name : {"mirror", "shift:", "shift:0", "shift:1001", "shift:2x", ""}) {
-    EXPECT_EQ(error_of([&] { plan_tta({name}, whole); }),
+    EXPECT_EQ(message_of([&] { plan_tta({name}, whole); }),
               "[predict] a view of --tta must be identity, hflip, vflip, shift:N, five_crop or ten_crop, got \"" + name + "\"");
   }
-  EXPECT_EQ(error_of([&] { plan_tta({"ten_crop"}, whole); }),
+  EXPECT_EQ(message_of([&] { plan_tta({"ten_crop"}, whole); }),
             "[ten_crop] needs a center_crop, whose place it takes, got \"resize([28, 28])\"");
 }
 

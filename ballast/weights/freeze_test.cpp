@@ -12,13 +12,12 @@
 #include <ballast/drop/dropout.h>
 #include <ballast/models/model.h>
 #include <ballast/weights/state_dict.h>
+#include <ballast/weights/test_weights.h>
 
 namespace ballast {
 namespace {
 
 using testing::ThrowsMessage;
-
-std::shared_ptr<Model> resnet8(uint64_t seed = 1) { return make_model({.name = "resnet8"}, Key(seed)); }
 
 TEST(Glob, MatchesWholeNames) {
   EXPECT_TRUE(glob_matches("layer1.*", "layer1.0.conv1.weight"));
@@ -35,7 +34,7 @@ TEST(Glob, MatchesWholeNames) {
 }
 
 TEST(Freeze, AFrozenPartStaysBitEqualWhileTheRestTrains) {
-  const auto model = resnet8();
+  const auto model = resnet8(1);
   const FreezeReport report = freeze(*model, {"conv1.*", "bn1.*", "layer1.*"});
   std::map<std::string, torch::Tensor> before;
   for (const auto& [name, tensor] : state_dict(*model)) before[name] = tensor.clone();
@@ -68,7 +67,7 @@ TEST(Freeze, AFrozenPartStaysBitEqualWhileTheRestTrains) {
 }
 
 TEST(Freeze, UnfreezeTakesEverythingBack) {
-  const auto model = resnet8();
+  const auto model = resnet8(1);
   model->train();
   const auto flags = [&] {
     std::vector<bool> all;
@@ -92,7 +91,7 @@ TEST(Freeze, UnfreezeTakesEverythingBack) {
 TEST(Freeze, ANormIsFrozenWithItsNameOrAllItsParameters) {
   const auto layers = [](std::vector<std::string> globs) {
     std::vector<std::string> names;
-    for (const FrozenLayer& layer : freeze(*resnet8(), globs).layers) names.push_back(layer.name);
+    for (const FrozenLayer& layer : freeze(*resnet8(1), globs).layers) names.push_back(layer.name);
     return names;
   };
   EXPECT_THAT(layers({"bn1.*"}), testing::ElementsAre("bn1"));
@@ -118,7 +117,7 @@ TEST(Freeze, AFrozenDropIsTheIdentityEvenWhereItAlwaysDrops) {
 }
 
 TEST(Freeze, AGlobThatMatchesNothingIsRefusedAndChangesNothing) {
-  const auto model = resnet8();
+  const auto model = resnet8(1);
   EXPECT_THAT([&] { freeze(*model, {"conv1.*", "layer9.*"}); },
               ThrowsMessage<std::invalid_argument>("[weights] layer9.* must match a parameter, got none"));
   for (const auto& p : model->parameters()) EXPECT_TRUE(p.requires_grad());

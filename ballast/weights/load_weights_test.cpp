@@ -4,34 +4,15 @@
 #include <gtest/gtest.h>
 
 #include <ballast/base/check.h>
+#include <ballast/base/test_message.h>
 #include <ballast/models/model.h>
+#include <ballast/weights/test_weights.h>
 
 namespace ballast {
 namespace {
 
 using testing::ElementsAre;
 using testing::HasSubstr;
-
-std::string message_of(const std::function<void()>& f) {
-  try {
-    f();
-  } catch (const std::exception& e) {
-    return e.what();
-  }
-  return "nothing thrown";
-}
-
-std::shared_ptr<Model> resnet8(uint64_t seed, int64_t classes = 10, int64_t channels = 3) {
-  return make_model({.name = "resnet8", .in_channels = channels, .num_classes = classes}, Key(seed));
-}
-
-bool equal(const StateDict& a, const StateDict& b) {
-  if (a.size() != b.size()) return false;
-  for (const auto& [name, tensor] : a) {
-    if (!b.count(name) || !torch::equal(tensor, b.at(name))) return false;
-  }
-  return true;
-}
 
 StateDict copy_of(const torch::nn::Module& module) {
   StateDict copy;
@@ -68,7 +49,7 @@ TEST(LoadWeights, ARefusedFileChangesNothingAndIsNamedExactly) {
   const auto refused = [&](const std::function<void(StateDict&)>& spoil) {
     StateDict bad = good;
     spoil(bad);
-    const std::string message = message_of([&] { load_weights(*model, bad); });
+    const std::string message = message_of<std::exception>([&] { load_weights(*model, bad); });
     EXPECT_TRUE(equal(state_dict(*model), before));
     return message;
   };
@@ -105,7 +86,7 @@ TEST(LoadWeights, AHeadOfOtherClassesIsDrawnAsInANewModelOrZero) {
   const auto zero = resnet8(2);
   EXPECT_THAT(load_weights(*zero, file, {.head = HeadPolicy::zero}).names(LoadAction::zeroed), ElementsAre("fc.bias", "fc.weight"));
   EXPECT_EQ(state_dict(*zero).at("fc.weight").abs().max().item<float>(), 0);
-  EXPECT_EQ(message_of([&] { load_weights(*zero, file); }),
+  EXPECT_EQ(message_of<std::exception>([&] { load_weights(*zero, file); }),
             "[weights] fc.weight must be (10, 64), got (1000, 64); head reset replaces it");
   // A head that fits is loaded, whatever the policy; one that the file lacks counts as other.
   const auto same = resnet8(2, 1000);
@@ -114,7 +95,7 @@ TEST(LoadWeights, AHeadOfOtherClassesIsDrawnAsInANewModelOrZero) {
   headless.erase("fc.weight");
   headless.erase("fc.bias");
   EXPECT_EQ(load_weights(*model, headless, {.head = HeadPolicy::reset}).names(LoadAction::reset).size(), 2U);
-  EXPECT_THAT(message_of([&] { load_weights(*model, headless); }), HasSubstr("2 names are missing: fc.bias, fc.weight"));
+  EXPECT_THAT(message_of<std::exception>([&] { load_weights(*model, headless); }), HasSubstr("2 names are missing: fc.bias, fc.weight"));
 }
 
 TEST(LoadWeights, OnlyTheHeadAndTheFirstConvolutionMayDiffer) {
@@ -122,11 +103,11 @@ TEST(LoadWeights, OnlyTheHeadAndTheFirstConvolutionMayDiffer) {
   file["layer2.0.conv1.weight"] = torch::zeros({32, 17, 3, 3});
   const auto model = resnet8(2);
   const StateDict before = copy_of(*model);
-  EXPECT_EQ(message_of([&] { load_weights(*model, file, {.partial = true, .head = HeadPolicy::reset, .input = InputPolicy::adapt}); }),
+  EXPECT_EQ(message_of<std::exception>([&] { load_weights(*model, file, {.partial = true, .head = HeadPolicy::reset, .input = InputPolicy::adapt}); }),
             "[weights] layer2.0.conv1.weight must be (32, 16, 3, 3), got (32, 17, 3, 3)");
   file = copy_of(*resnet8(1));
   file["conv1.weight"] = torch::zeros({16, 3, 5, 5});
-  EXPECT_EQ(message_of([&] { load_weights(*model, file, {.input = InputPolicy::adapt}); }),
+  EXPECT_EQ(message_of<std::exception>([&] { load_weights(*model, file, {.input = InputPolicy::adapt}); }),
             "[weights] conv1.weight must be (16, 3, 3, 3), got (16, 3, 5, 5)");
   EXPECT_TRUE(equal(before, state_dict(*model)));
 }
@@ -135,7 +116,7 @@ TEST(LoadWeights, AGrayPictureGivesWhatItGaveInThreeEqualChannels) {
   const auto colour = resnet8(1);
   const auto gray = resnet8(2, 10, 1);
   const StateDict file = copy_of(*colour);
-  EXPECT_EQ(message_of([&] { load_weights(*gray, file); }),
+  EXPECT_EQ(message_of<std::exception>([&] { load_weights(*gray, file); }),
             "[weights] conv1.weight must be (16, 1, 3, 3), got (16, 3, 3, 3); input adapt converts it");
   const LoadReport report = load_weights(*gray, file, {.input = InputPolicy::adapt});
   EXPECT_THAT(report.names(LoadAction::adapted), ElementsAre("conv1.weight"));
@@ -154,7 +135,7 @@ TEST(LoadWeights, ChannelsAreRepeatedInTurnAndScaled) {
   EXPECT_TRUE(torch::allclose(adapt_channels(w, 2).flatten(), torch::tensor({1.0, 2.0}) * 1.5));
   EXPECT_TRUE(torch::allclose(adapt_channels(torch::tensor({6.0}).reshape({1, 1, 1, 1}), 3).flatten(),
                               torch::tensor({2.0, 2.0, 2.0})));
-  EXPECT_THAT(message_of([&] { adapt_channels(torch::zeros({3}), 1); }), HasSubstr("must have input channels"));
+  EXPECT_THAT(message_of<std::exception>([&] { adapt_channels(torch::zeros({3}), 1); }), HasSubstr("must have input channels"));
 }
 
 TEST(LoadWeights, PartialTakesWhatFitsAndSaysTheRest) {
@@ -168,7 +149,7 @@ TEST(LoadWeights, PartialTakesWhatFitsAndSaysTheRest) {
   EXPECT_THAT(report.names(LoadAction::unexpected), ElementsAre("layer4.0.conv1.weight"));
   EXPECT_TRUE(torch::equal(kept, state_dict(*model).at("layer3.0.conv2.weight")));
   EXPECT_TRUE(torch::equal(file.at("conv1.weight"), state_dict(*model).at("conv1.weight")));
-  EXPECT_THAT(message_of([&] { load_weights(*model, {{"a", torch::zeros({1})}}, {.partial = true}); }),
+  EXPECT_THAT(message_of<std::exception>([&] { load_weights(*model, {{"a", torch::zeros({1})}}, {.partial = true}); }),
               HasSubstr("the file must hold tensors of this model, got none of its"));
 }
 
@@ -181,7 +162,7 @@ TEST(LoadWeights, NamesCanBeReplaced) {
   const LoadReport report = load_weights(*model, file, {.rename = {{"stem.weight", "conv1.weight"}}});
   EXPECT_EQ(report.prefix, "model.");
   EXPECT_TRUE(torch::equal(state_dict(*model).at("conv1.weight"), file.at("model.stem.weight")));
-  EXPECT_EQ(message_of([&] { load_weights(*model, file, {.rename = {{"stm.weight", "conv1.weight"}}}); }),
+  EXPECT_EQ(message_of<std::exception>([&] { load_weights(*model, file, {.rename = {{"stm.weight", "conv1.weight"}}}); }),
             "[weights] rename must name a tensor of the file, got stm.weight");
 }
 

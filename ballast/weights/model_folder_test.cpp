@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <ballast/base/check.h>
+#include <ballast/base/test_message.h>
 #include <ballast/io/test_folder.h>
 #include <ballast/weights/state_dict.h>
 
@@ -16,15 +17,6 @@ ModelCard card_of(int64_t classes) {
   card.mean = {0.5, 0.25, 0.125};
   card.std = {0.2, 0.3, 0.4};
   return card;
-}
-
-std::string message_of(const std::function<void()>& f) {
-  try {
-    f();
-  } catch (const DataError& e) {
-    return e.what();
-  }
-  return "nothing thrown";
 }
 
 TEST(ModelFolder, SavesAndOpensWithOptionsCardAndLogits) {
@@ -93,17 +85,17 @@ TEST(ModelFolder, AFolderThatTimmWroteOpens) {
 TEST(ModelFolder, BrokenFoldersAreNamed) {
   const TestFolder folder;
   const auto path = folder.path();
-  EXPECT_THAT(message_of([&] { load_model_folder(path); }), testing::HasSubstr("config.json"));
+  EXPECT_THAT(message_of<DataError>([&] { load_model_folder(path); }), testing::HasSubstr("config.json"));
   const auto model = make_model({.name = "mlp:1x8", .height = 4, .width = 4, .num_classes = 3}, Key(1));
   save_model_folder(real_fs(), path, *model, card_of(3));
   remove_file(path / "model.safetensors");
-  EXPECT_THAT(message_of([&] { load_model_folder(path); }), testing::HasSubstr("model.safetensors"));
+  EXPECT_THAT(message_of<DataError>([&] { load_model_folder(path); }), testing::HasSubstr("model.safetensors"));
   StateDict fewer = state_dict(*model);
   fewer.erase("head.bias");
   write_weights(real_fs(), path / "model.safetensors", fewer);
-  EXPECT_THAT(message_of([&] { load_model_folder(path); }), testing::HasSubstr("1 name is missing: head.bias"));
+  EXPECT_THAT(message_of<DataError>([&] { load_model_folder(path); }), testing::HasSubstr("1 name is missing: head.bias"));
   write_file_atomic(path / "config.json", std::string_view(R"({"architecture": "convnext", "num_classes": 3})"));
-  EXPECT_THAT(message_of([&] { load_model_folder(path); }), testing::HasSubstr("got \"convnext\""));
+  EXPECT_THAT(message_of<DataError>([&] { load_model_folder(path); }), testing::HasSubstr("got \"convnext\""));
 }
 
 TEST(ModelFolder, AFaultInAnyCallLeavesTheOldFolderWhole) {

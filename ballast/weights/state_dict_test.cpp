@@ -4,33 +4,14 @@
 #include <gtest/gtest.h>
 
 #include <ballast/base/check.h>
+#include <ballast/base/test_message.h>
 #include <ballast/io/test_folder.h>
 #include <ballast/models/model.h>
 #include <ballast/weights/load_weights.h>
+#include <ballast/weights/test_weights.h>
 
 namespace ballast {
 namespace {
-
-std::string message_of(const std::function<void()>& f) {
-  try {
-    f();
-  } catch (const DataError& e) {
-    return e.what();
-  }
-  return "nothing thrown";
-}
-
-std::shared_ptr<Model> resnet8(uint64_t seed) {
-  return make_model({.name = "resnet8"}, Key(seed));
-}
-
-bool equal(const StateDict& a, const StateDict& b) {
-  if (a.size() != b.size()) return false;
-  for (const auto& [name, tensor] : a) {
-    if (!b.count(name) || !torch::equal(tensor, b.at(name))) return false;
-  }
-  return true;
-}
 
 TEST(StateDict, ARoundTripThroughAFileKeepsEveryBit) {
   const TestFolder folder;
@@ -65,8 +46,8 @@ TEST(StateDict, TypesAndEmptyTensorsSurviveAFile) {
 TEST(StateDict, AFileThatIsNoneIsRefusedWithItsPath) {
   const TestFolder folder;
   write_file_atomic(folder.path() / "w.safetensors", std::string_view("not weights"));
-  EXPECT_THAT(message_of([&] { read_weights(folder.path() / "w.safetensors"); }), testing::HasSubstr("w.safetensors"));
-  EXPECT_THAT(message_of([&] { read_weights(folder.path() / "none.safetensors"); }),
+  EXPECT_THAT(message_of<DataError>([&] { read_weights(folder.path() / "w.safetensors"); }), testing::HasSubstr("w.safetensors"));
+  EXPECT_THAT(message_of<DataError>([&] { read_weights(folder.path() / "none.safetensors"); }),
               testing::HasSubstr("none.safetensors"));
 }
 

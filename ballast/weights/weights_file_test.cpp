@@ -5,6 +5,7 @@
 
 #include <ballast/base/check.h>
 #include <ballast/io/test_folder.h>
+#include <ballast/weights/test_weights.h>
 
 namespace ballast {
 namespace {
@@ -15,14 +16,6 @@ using testing::ThrowsMessage;
 // tests/golden/pt_files.py made the files, with PyTorch.
 std::filesystem::path golden(const std::string& name) {
   return std::filesystem::path(BALLAST_TEST_SOURCE_DIR) / "tests/golden/pt" / name;
-}
-
-bool equal(const StateDict& a, const StateDict& b) {
-  if (a.size() != b.size()) return false;
-  for (const auto& [name, tensor] : a) {
-    if (!b.count(name) || b.at(name).scalar_type() != tensor.scalar_type() || !torch::equal(tensor, b.at(name))) return false;
-  }
-  return true;
 }
 
 TEST(WeightsFile, EveryKindGivesTheSameState) {
