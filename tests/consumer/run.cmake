@@ -23,7 +23,8 @@ if(WAY STREQUAL installed)
   # The package itself finds the LibTorch that it was built with.
   list(APPEND options "-Dballast_ROOT=${work}/prefix")
 else()
-  list(APPEND options "-DBALLAST_SUBFOLDER=${SOURCE}")
+  # What changes a compiler's command is as in the build tree.
+  list(APPEND options "-DBALLAST_SUBFOLDER=${SOURCE}" "-DBALLAST_WERROR=${BALLAST_WERROR}" "-DBALLAST_UNITY=${BALLAST_UNITY}")
   if(TORCH_DIR)
     list(APPEND options "-DTorch_DIR=${TORCH_DIR}")
   endif()
