@@ -9,7 +9,7 @@ namespace ballast {
 namespace {
 
 // Pictures times pixels times epochs.
-constexpr double kSmallWork = 17.0 * 57'000 * 28 * 28;
+constexpr double kSmallWork = 15.0 * 57'000 * 28 * 28;
 constexpr double kPhotoWork = 25.0 * 3'068 * 128 * 128;
 
 bool without_norm(const std::string& model) {

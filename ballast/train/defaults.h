@@ -39,7 +39,7 @@ struct Defaults {
 /// Resolves every `auto` of a run as a pure function of the data and of what is fixed already.
 ///
 ///   pictures, shorter side    model          input                                  epochs
-///   <= 64 px                  resnet8_wide   as they are                            17 * 57,000 * 28 * 28 / (n h w)
+///   <= 64 px                  resnet8_wide   as they are                            15 * 57,000 * 28 * 28 / (n h w)
 ///   larger                    resnet18       128 px, or the side below, in 32s      25 * 3,068 * 128 * 128 / (n h w)
 ///
 /// with n the number of pictures, h and w the input's size, rounded, in [5, 100]: a fixed amount of work, so that a run

@@ -7,11 +7,11 @@
 namespace ballast {
 namespace {
 
-TEST(Defaults, FashionMnistTrainsTheSmallModelForSeventeenEpochs) {
+TEST(Defaults, FashionMnistTrainsTheSmallModelForFifteenEpochs) {
   const Defaults d = choose_defaults({.train_images = 57'000, .classes = 10, .channels = 1, .height = 28, .width = 28});
   EXPECT_EQ(d.model, "resnet8_wide");
   EXPECT_EQ(d.height, 28);
-  EXPECT_EQ(d.epochs, 17);
+  EXPECT_EQ(d.epochs, 15);
   EXPECT_EQ(d.schedule, "one_cycle");
   EXPECT_DOUBLE_EQ(d.lr, 0.2);
   EXPECT_DOUBLE_EQ(d.label_smoothing, 0.1);

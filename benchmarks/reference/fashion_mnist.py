@@ -16,7 +16,7 @@ def idx(path, header):
         return torch.frombuffer(bytearray(f.read()[header:]), dtype=torch.uint8)
 
 
-args = recipe.arguments(__doc__, data="/usr/share/datasets/fashion-mnist", epochs=17, lr=0.2, weight_decay=5e-4, smoothing=0.1,
+args = recipe.arguments(__doc__, data="/usr/share/datasets/fashion-mnist", epochs=15, lr=0.2, weight_decay=5e-4, smoothing=0.1,
                         batch_size=128, pad=1, val=0.05, limit=0, schedule="one_cycle", pct=0.3, padding="reflect")
 x = idx(args.data + "/train-images-idx3-ubyte.gz", 16).view(-1, 1, 28, 28)
 y = idx(args.data + "/train-labels-idx1-ubyte.gz", 8).long()
