@@ -46,6 +46,7 @@ torch::Tensor dropout_on_cpu(const torch::Tensor& x, double p, double scale, int
       drop_elements_bf16(static_cast<const uint16_t*>(w.x.data_ptr()) + from,
                          static_cast<uint16_t*>(w.y.data_ptr()) + from, count, k, at, rate, values);
     }
+    end_stream();
   });
   return w.result(x);
 }

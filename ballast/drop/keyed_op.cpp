@@ -82,6 +82,7 @@ void apply_rows(const Walk& w, const std::function<size_t(int64_t row, uint16_t*
           flat(x + at, y + at, size, words.data(), offset, v);
         }
       }
+      end_stream();
     });
   };
   const auto flat = [](auto... a) { apply_keep(a...); };
@@ -118,6 +119,7 @@ torch::Tensor drop_groups(const torch::Tensor& x, bool per_channel, bool one, Dr
           apply(x_data + i * c, y_data + i * c, static_cast<size_t>(c), keep.data(),
                 offset + static_cast<size_t>(i / w.positions * c), values);
         }
+        end_stream();
       });
       return;
     }
@@ -137,6 +139,7 @@ torch::Tensor drop_groups(const torch::Tensor& x, bool per_channel, bool one, Dr
           apply(x_data + at, y_data + at, count, zeros.data(), 0, values);
         }
       }
+      end_stream();
     });
   };
   if (w.x.scalar_type() == torch::kDouble) {

@@ -207,7 +207,6 @@ HWY_INLINE void apply_all(const T* x, T* y, size_t n, const uint16_t* keep, size
     for (; i + 16 <= n; i += 16) keep_16<kAffine>(x + i, y + i, bits_at(keep, offset + i), v);
   }
   if (i < n) keep_tail<kAffine>(x + i, y + i, n - i, bits_at(keep, offset + i), v);
-  if (v.stream) hwy::FlushStream();
 }
 
 template <class T>
@@ -226,7 +225,6 @@ void StoreZeros(uint8_t* y, size_t bytes) {
   std::memset(y, 0, i);
   for (; i + lanes <= bytes; i += lanes) hn::Stream(hn::Zero(d), d, y + i);
   std::memset(y + i, 0, bytes - i);
-  hwy::FlushStream();
 }
 
 void ApplyF32(const float* x, float* y, size_t n, const uint16_t* keep, size_t offset, const KeepValues& v) {
@@ -258,7 +256,6 @@ HWY_INLINE size_t fused_groups(const T* x, T* y, uint64_t key, uint64_t group, s
         keep_vector<false>(d, x + at, y + at, hn::Not(hn::RebindMask(d, drop)), v);
       },
       nothing);
-  if (v.stream) hwy::FlushStream();
   return groups;
 #endif
 }
@@ -315,7 +312,6 @@ HWY_INLINE void nhwc_all(const T* x, T* y, size_t channels, size_t positions, co
       }
     }
   }
-  if (v.stream) hwy::FlushStream();
 }
 
 template <class T>
@@ -427,6 +423,8 @@ size_t draw_keep_reference(Key key, uint64_t first, size_t n, DropRate rate, uin
   }
   return offset;
 }
+
+void end_stream() { hwy::FlushStream(); }
 
 void store_zeros(void* y, size_t bytes, bool stream) {
   if (!stream) {

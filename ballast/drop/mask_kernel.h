@@ -34,7 +34,8 @@ size_t draw_keep_reference(Key key, uint64_t first, size_t n, DropRate rate, uin
 /// What becomes of an element: scale * x + shift where it is kept, fill where it is dropped, even if x is NaN.
 struct KeepValues {
   double scale = 1, shift = 0, fill = 0;
-  bool stream = false;  ///< results go past the caches: they belong to a tensor larger than those
+  /// Results go past the caches: they belong to a tensor larger than those. Who asks for it calls end_stream() after the last.
+  bool stream = false;
   friend bool operator==(const KeepValues&, const KeepValues&) = default;
 };
 
@@ -52,6 +53,9 @@ void apply_keep_nhwc(const double* x, double* y, size_t channels, size_t positio
                      KeepValues v);
 void apply_keep_nhwc_bf16(const uint16_t* x, uint16_t* y, size_t channels, size_t positions, const uint16_t* keep,
                           size_t offset, KeepValues v);
+
+/// Before another thread may read what this one has streamed; once for many calls, it waits for memory.
+void end_stream();
 
 /// y[0 .. bytes) = 0, as apply_keep stores.
 void store_zeros(void* y, size_t bytes, bool stream);
