@@ -4,7 +4,11 @@
 #include <torch/nn/modules/linear.h>
 
 #include <ballast/base/step_scope.h>
+#include <ballast/base/stream.h>
 #include <ballast/base/test_message.h>
+#include <ballast/drop/alpha_dropout.h>
+#include <ballast/drop/drop_block.h>
+#include <ballast/drop/spatial_dropout.h>
 #include <ballast/drop/test_drop.h>
 
 namespace ballast {
@@ -165,6 +169,24 @@ TEST(Dropout, WithoutAScopeEveryForwardAndEveryLayerDiffers) {
   a->train();
   a->set_mode(DropMode::never);
   EXPECT_TRUE(a(x).is_same(x));
+}
+
+// The whole goes past the caches, its parts are too small for that.
+TEST(Dropout, LargeTensorsEqualTheirParts) {
+  const torch::Tensor x = at::arange(40 * 128 * 32 * 32, torch::kFloat).view({40, 128, 32, 32});
+  const std::vector<std::function<torch::Tensor(const torch::Tensor&, int64_t)>> drops = {
+      [](const auto& t, int64_t row) { return dropout(t, {.p = 0.3}, true, Key(3), row); },
+      [](const auto& t, int64_t row) { return spatial_dropout(t, {.p = 0.3}, true, Key(3), row); },
+      [](const auto& t, int64_t row) { return drop_block(t, {.p = 0.3}, true, Key(3), row); },
+      [](const auto& t, int64_t row) { return alpha_dropout(t, {.p = 0.3}, true, Key(3), row); }};
+  for (size_t k = 0; k < drops.size(); ++k) {
+    for (const torch::Tensor& whole : {x, x.contiguous(at::MemoryFormat::ChannelsLast), at::cat({x, x}).to(torch::kBFloat16)}) {
+      ASSERT_GE(whole.nbytes(), static_cast<size_t>(kStreamBytes));
+      std::vector<torch::Tensor> parts;
+      for (int64_t row = 0; row < whole.size(0); row += 20) parts.push_back(drops[k](whole.narrow(0, row, 20), row));
+      EXPECT_TRUE(torch::equal(drops[k](whole, 0), at::cat(parts))) << k << ' ' << whole.scalar_type();
+    }
+  }
 }
 
 TEST(Dropout, NamesAndRatesReachAllLayersOfAModel) {

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include <ballast/base/key.h>
+#include <ballast/base/stream.h>
 #include <ballast/drop/mask_kernel.h>
 
 namespace ballast::detail {
@@ -26,8 +27,7 @@ struct Walk {
   bool channels_last = false;
   int64_t rows = 0, channels = 1, positions = 1;
   int64_t row_size() const { return channels * positions; }
-  /// Whether y is too large to be found in the caches by who reads it next.
-  bool streams() const { return x.numel() * x.element_size() >= int64_t{16} << 20; }
+  bool streams() const { return x.numel() * x.element_size() >= kStreamBytes; }
   /// The result, in the dtype of what was given.
   torch::Tensor result(const torch::Tensor& given) const;
 };

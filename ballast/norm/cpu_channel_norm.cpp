@@ -3,6 +3,7 @@
 #include <cmath>
 #include <numeric>
 
+#include <ballast/base/stream.h>
 #include <ballast/norm/channel_kernel.h>
 #include <ballast/norm/cpu_array.h>
 #include <ballast/norm/cpu_norm.h>
@@ -31,7 +32,7 @@ struct Layout {
         channels_last(positions == 1 || !x.is_contiguous()), elem(elem_of(x)), element_size(x.element_size()) {}
 
   // Larger than the second-level caches by far.
-  bool streams() const { return rows * channels * positions * element_size >= (int64_t{16} << 20); }
+  bool streams() const { return rows * channels * positions * element_size >= kStreamBytes; }
   // Those of a channel; one alone.
   Planes planes() const {
     return {static_cast<size_t>(rows), static_cast<size_t>(channels * positions), static_cast<size_t>(positions), streams()};

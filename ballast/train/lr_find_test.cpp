@@ -8,13 +8,8 @@
 namespace ballast {
 namespace {
 
-RunOptions small_run(const TestPhotos& photos) {
-  RunOptions o;
-  o.data.source = photos.path().string();
-  o.model.name = Auto<std::string>("mlp:1x16");
-  o.train.batch_size = 16;
-  o.run.threads = Auto<int64_t>(1);
-  o.run.workers = Auto<int64_t>(0);
+RunOptions plain_sgd(const TestPhotos& photos) {
+  RunOptions o = small_run(photos);
   o.optim.momentum = 0;
   o.optim.nesterov = false;
   return o;
@@ -23,7 +18,7 @@ RunOptions small_run(const TestPhotos& photos) {
 TEST(LrFind, LossFallsAndThenExplodes) {
   const TestPhotos photos;
   RunEvents events;
-  const LrFindResult r = find_lr(small_run(photos), {.from = 1e-4, .to = 1e4, .steps = 100, .smoothing = 0.9}, events);
+  const LrFindResult r = find_lr(plain_sgd(photos), {.from = 1e-4, .to = 1e4, .steps = 100, .smoothing = 0.9}, events);
   ASSERT_GE(r.range.points().size(), 20u);
   EXPECT_TRUE(r.range.diverged());
   ASSERT_TRUE(r.range.steepest());
@@ -39,7 +34,7 @@ TEST(LrFind, RepeatsItself) {
   const TestPhotos photos;
   RunEvents events;
   const LrRangeOptions range{.from = 1e-4, .to = 1, .steps = 25};
-  const LrFindResult a = find_lr(small_run(photos), range, events), b = find_lr(small_run(photos), range, events);
+  const LrFindResult a = find_lr(plain_sgd(photos), range, events), b = find_lr(plain_sgd(photos), range, events);
   ASSERT_EQ(a.range.points().size(), b.range.points().size());
   for (size_t i = 0; i < a.range.points().size(); ++i) {
     EXPECT_EQ(a.range.points()[i].loss, b.range.points()[i].loss);
@@ -49,10 +44,10 @@ TEST(LrFind, RepeatsItself) {
 TEST(LrFind, LeavesTheScheduleAlone) {
   const TestPhotos photos;
   RunEvents events;
-  RunOptions warm = small_run(photos);
+  RunOptions warm = plain_sgd(photos);
   warm.schedule.name = Auto<std::string>("one_cycle");
   const LrRangeOptions range{.from = 1e-4, .to = 1, .steps = 25};
-  const LrFindResult a = find_lr(small_run(photos), range, events), b = find_lr(warm, range, events);
+  const LrFindResult a = find_lr(plain_sgd(photos), range, events), b = find_lr(warm, range, events);
   EXPECT_EQ(a.range.points().back().loss, b.range.points().back().loss);
 }
 

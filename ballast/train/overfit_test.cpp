@@ -10,20 +10,10 @@
 namespace ballast {
 namespace {
 
-RunOptions quick_run(const TestPhotos& photos) {
-  RunOptions o;
-  o.data.source = photos.path().string();
-  o.model.name = Auto<std::string>("mlp:1x16");
-  o.train.batch_size = 16;
-  o.run.threads = Auto<int64_t>(1);
-  o.run.workers = Auto<int64_t>(0);
-  return o;
-}
-
 TEST(Overfit, AModelThatLearnsPasses) {
   const TestPhotos photos;
   RunEvents events;
-  RunOptions o = quick_run(photos);
+  RunOptions o = small_run(photos);
   o.model.drop = "0.5";  // left out: with it the loss would stay high
   o.loss.label_smoothing = Auto<double>(0.2);
   const OverfitResult r = overfit(o, 2, events);
@@ -40,7 +30,7 @@ TEST(Overfit, NamesEqualPicturesWithDifferentLabels) {
   const TestPhotos photos;
   photos.copy("cat/000.png", "dog/extra.png");
   RunEvents events;
-  RunOptions o = quick_run(photos);
+  RunOptions o = small_run(photos);
   o.train.batch_size = 1000;  // all training pictures
   o.data.split_val = o.data.split_test = 0;
   const OverfitResult r = overfit(o, 1, events, 60);
@@ -53,7 +43,7 @@ TEST(Overfit, NamesEqualPicturesWithDifferentLabels) {
 TEST(Overfit, NamesFrozenParameters) {
   const TestPhotos photos;
   RunEvents events;
-  RunOptions o = quick_run(photos);
+  RunOptions o = small_run(photos);
   o.train.freeze = {"*weight"};
   const OverfitResult r = overfit(o, 1, events, 40);
   EXPECT_FALSE(r.passed);
@@ -64,7 +54,7 @@ TEST(Overfit, NamesFrozenParameters) {
 TEST(Overfit, NamesARateThatIsTooSmall) {
   const TestPhotos photos;
   RunEvents events;
-  RunOptions o = quick_run(photos);
+  RunOptions o = small_run(photos);
   o.optim.lr = Auto<double>(1e-9);
   const OverfitResult r = overfit(o, 1, events, 40);
   EXPECT_FALSE(r.passed);

@@ -7,6 +7,7 @@
 #include <ballast/image/image.h>
 #include <ballast/io/file.h>
 #include <ballast/io/test_folder.h>
+#include <ballast/train/run_options.h>
 
 namespace ballast {
 
@@ -35,5 +36,16 @@ class TestPhotos {
  private:
   TestFolder folder_;
 };
+
+/// For tests: a run on them that takes a moment.
+inline RunOptions small_run(const TestPhotos& photos) {
+  RunOptions o;
+  o.data.source = photos.path().string();
+  o.model.name = Auto<std::string>("mlp:1x16");
+  o.train.batch_size = 16;
+  o.run.threads = Auto<int64_t>(1);
+  o.run.workers = Auto<int64_t>(0);
+  return o;
+}
 
 }  // namespace ballast
