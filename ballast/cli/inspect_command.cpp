@@ -61,6 +61,8 @@ void describe(Visitor& visit, InspectFlags& o) {
   visit("drop_block", o.drops.drop_block, {.help = "drop block", .flags = "--drop-block", .value_name = "P[:SIZE][:shared]"});
   visit("drop_path", o.drops.drop_path, {.help = "stochastic depth", .flags = "--drop-path", .value_name = "P[:row|:batch]"});
   visit("patch_dropout", o.drops.patch_dropout, {.help = "patch dropout", .flags = "--patch-dropout", .value_name = "P"});
+  visit("shake_drop", o.drops.shake_drop, {.help = "ShakeDrop", .flags = "--shake-drop", .value_name = "P"});
+  visit("drop_rate", o.drops.drop_rate, {.help = "other rates by the layers' names: 'layer3.*=0.2,fc*=0'", .flags = "--drop-rate", .value_name = "GLOB=P,..."});
   visit("seed", o.seed, {.help = "decides the initial values", .flags = "--seed"});
 }
 

@@ -33,7 +33,7 @@ torch::Tensor alpha_dropout_on_cpu(const torch::Tensor& x, double p, bool channe
   const uint64_t first = detail::first_element(x, first_row);
   const auto size = static_cast<size_t>(w.row_size());
   detail::apply_rows(
-      w, [&](int64_t row, uint16_t* words) { return draw_keep(k, first + static_cast<uint64_t>(row) * size, size, rate, words); },
+      w, [&](int64_t row, uint16_t* words, Ahead ahead) { return draw_keep(k, first + static_cast<uint64_t>(row) * size, size, rate, words, ahead); },
       [&](int64_t, const uint16_t*, size_t) { return values; });
   return w.result(x);
 }

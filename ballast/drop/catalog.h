@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include <ballast/base/check.h>
 #include <ballast/base/nearest_name.h>
@@ -21,7 +22,7 @@ struct DropRow {
   std::string_view where;    ///< in which models, and where in them
 };
 
-inline constexpr std::array<DropRow, 7> kDrops = {{
+inline constexpr std::array<DropRow, 8> kDrops = {{
     {"dropout", "--drop", "P", "single values; the usual form, for linear layers",
      "mlp, lenet: behind hidden linear layers; vit: behind linear layers and positions; wide_resnet: between the "
      "convolutions of a block; others: before the classifier"},
@@ -36,6 +37,8 @@ inline constexpr std::array<DropRow, 7> kDrops = {{
      "resnets, vit: residual branches, P growing linearly with depth"},
     {"patch_dropout", "--patch-dropout", "P", "patches of the input of a transformer; saves their time",
      "vit: behind the positions"},
+    {"shake_drop", "--shake-drop", "P", "residual branches times random factors, their gradients times others",
+     "resnets: the end of residual branches, P growing linearly with depth"},
 }};
 
 /// A value of a drop's flag taken apart. p = 0: the technique is off.
@@ -83,6 +86,32 @@ inline DropSpec parse_drop(std::string_view stem, std::string_view text) {
     }
   }
   return spec;
+}
+
+/// A rate for the layers whose names match a pattern.
+struct DropRateRule {
+  std::string glob;
+  double p = 0;
+};
+
+/// Takes "GLOB=P,GLOB=P" apart; "0": no rules. Needs no torch.
+/// Errors: std::invalid_argument `[drop_rate] a rule must have the form GLOB=P with P in [0, 1], got "layer3"`.
+inline std::vector<DropRateRule> parse_drop_rates(std::string_view text) {
+  std::vector<DropRateRule> rules;
+  for (bool more = text != "0"; more;) {
+    const size_t comma = text.find(',');
+    const std::string_view rule = text.substr(0, comma);
+    const size_t equals = rule.rfind('=');
+    const std::string_view number = equals == std::string_view::npos ? std::string_view() : rule.substr(equals + 1);
+    double p = -1;
+    const auto [end, error] = std::from_chars(number.data(), number.data() + number.size(), p);
+    check(equals != 0 && error == std::errc() && end == number.data() + number.size() && p >= 0 && p <= 1, "drop_rate",
+          "a rule must have the form GLOB=P with P in [0, 1], got \"", rule, '"');
+    rules.push_back({std::string(rule.substr(0, equals)), p});
+    more = comma != std::string_view::npos;
+    if (more) text = text.substr(comma + 1);
+  }
+  return rules;
 }
 
 }  // namespace ballast

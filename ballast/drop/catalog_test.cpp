@@ -39,5 +39,19 @@ TEST(DropCatalog, ErrorsSayWhatIsRequired) {
   EXPECT_EQ(message_of([] { parse_drop("drop_path", "0.1:rows"); }), "[drop_path] the value must have the form P[:row|:batch], got \"rows\"");
 }
 
+TEST(DropCatalog, RatesByNameAreTakenApart) {
+  EXPECT_TRUE(parse_drop_rates("0").empty());
+  const auto rules = parse_drop_rates("layer3.*=0.2,fc*=0");
+  ASSERT_EQ(rules.size(), 2U);
+  EXPECT_EQ(rules[0].glob, "layer3.*");
+  EXPECT_EQ(rules[0].p, 0.2);
+  EXPECT_EQ(rules[1].glob, "fc*");
+  EXPECT_EQ(rules[1].p, 0);
+  for (const char* text : {"", "layer3", "layer3=", "=0.2", "layer3=1.5", "layer3=nan", "a=0.1,,b=0.2", "a=0.1x"}) {
+    EXPECT_NE(message_of([&] { parse_drop_rates(text); }).find("[drop_rate] a rule must have the form GLOB=P with P in [0, 1]"), std::string::npos)
+        << text;
+  }
+}
+
 }  // namespace
 }  // namespace ballast

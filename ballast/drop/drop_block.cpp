@@ -106,12 +106,12 @@ class SampleMask {
   SampleMask(const Geometry& g, int64_t channels, bool per_channel, DropRate rate, Key key)
       : g_(g), channels_(channels), maps_(per_channel ? channels : 1), rate_(rate), key_(key) {}
 
-  void draw(int64_t row, uint16_t* keep, std::vector<uint16_t>& seeds) const {
+  void draw(int64_t row, uint16_t* keep, std::vector<uint16_t>& seeds, Ahead ahead = {}) const {
     const auto per_map = static_cast<size_t>(g_.seeds), positions = static_cast<size_t>(g_.positions);
     const size_t total = per_map * static_cast<size_t>(maps_);
     std::fill_n(keep, keep_words(positions * static_cast<size_t>(channels_)), uint16_t{0xffff});
     seeds.resize(keep_words(total));
-    const size_t offset = draw_keep(key_, static_cast<uint64_t>(row) * total, total, rate_, seeds.data());
+    const size_t offset = draw_keep(key_, static_cast<uint64_t>(row) * total, total, rate_, seeds.data(), ahead);
     const size_t end = offset + total;
     for (size_t word = offset / 64; word * 64 < end; ++word) {
       uint64_t kept_seeds;
@@ -168,7 +168,7 @@ torch::Tensor drop_block_on_cpu(const torch::Tensor& x, double p, int64_t block,
   const detail::Walk w = detail::walk(x);
   if (x.numel() == 0) return w.result(x);
   const Geometry g = geometry(sides_of(x), block);
-  const SampleMask mask(g, w.channels, per_channel, event_rate(cached_gamma(g, p, static_cast<Gamma>(gamma))),
+  const SampleMask mask(g, w.channels, per_channel, corner_rate(cached_gamma(g, p, static_cast<Gamma>(gamma))),
                         detail::to_key(key));
   const auto size = static_cast<size_t>(w.row_size());
   const auto factor = [&](size_t count, size_t of) {
@@ -191,9 +191,9 @@ torch::Tensor drop_block_on_cpu(const torch::Tensor& x, double p, int64_t block,
   }
   detail::apply_rows(
       w,
-      [&](int64_t row, uint16_t* words) {
+      [&](int64_t row, uint16_t* words, Ahead ahead) {
         thread_local std::vector<uint16_t> seeds;
-        mask.draw(first_row + row, words, seeds);
+        mask.draw(first_row + row, words, seeds, ahead);
         return size_t{0};
       },
       [&](int64_t, const uint16_t* words, size_t) {

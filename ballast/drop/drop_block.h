@@ -49,8 +49,8 @@ struct DropBlockOptions {
 ///
 /// Shape    x: (N, C, L), (N, C, H, W) or (N, C, D, H, W), floating point. Result: same shape, dtype and memory format.
 /// Eval     identity: returns x itself; so does p = 0.
-/// Random   corner v of map (n, c) uses event ((first_row + n) C + c) V + v of `key` (shared: (first_row + n) V + v), 32
-///          bits.
+/// Random   corner v of map (n, c) uses number ((first_row + n) C + c) V + v of `key` (shared: (first_row + n) V + v): 16
+///          bits, and 16 more of key.fold_in("low") where those equal the upper half of gamma's 32.
 /// Source   Ghiasi et al. 2018, arXiv:1810.12890, with the exact gamma in place of its approximation, which realizes 9.3,
 ///          24 and 36 % for p 0.1, 0.3 and 0.5 on 14x14 maps with b 7.
 /// Not      spatial_dropout (whole channels), dropout (single elements), Cutout (of pictures).

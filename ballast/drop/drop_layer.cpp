@@ -5,6 +5,8 @@
 
 #include <torch/nn/module.h>
 
+#include <ballast/base/check.h>
+#include <ballast/base/glob.h>
 #include <ballast/base/step_scope.h>
 
 namespace ballast {
@@ -52,6 +54,19 @@ int64_t set_drop_rate(torch::nn::Module& model, std::string_view stem, double p)
     layer.set_drop_rate(p);
     ++count;
   });
+  return count;
+}
+
+int64_t set_drop_rate_at(torch::nn::Module& model, std::string_view glob, double p) {
+  int64_t count = 0;
+  std::string names;
+  for_layers(model, [&](const std::string& name, DropLayer& layer) {
+    names += (names.empty() ? "; there are " : ", ") + name;
+    if (!glob_matches(glob, name)) return;
+    layer.set_drop_rate(p);
+    ++count;
+  });
+  check(count > 0, "drop_rate", glob, " must match a layer that drops, got none", names);
   return count;
 }
 

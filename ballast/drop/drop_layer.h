@@ -87,4 +87,9 @@ void name_layers(torch::nn::Module& model);
 /// Sets p of all layers of one technique ("drop_block", or "" for all) below `model`; returns how many.
 int64_t set_drop_rate(torch::nn::Module& model, std::string_view stem, double p);
 
+/// Sets p of the layers below `model` whose dotted names match a glob (base/glob.h); returns how many.
+/// Errors: std::invalid_argument `[drop_rate] layer9.* must match a layer that drops, got none; there are
+/// layer1.1.drop_path, ...`; p outside the technique's range.
+int64_t set_drop_rate_at(torch::nn::Module& model, std::string_view glob, double p);
+
 }  // namespace ballast

@@ -26,7 +26,7 @@ torch::Tensor dropout_on_cpu(const torch::Tensor& x, double p, double scale, int
   if (w.channels_last) {
     const auto size = static_cast<size_t>(w.row_size());
     detail::apply_rows(
-        w, [&](int64_t row, uint16_t* words) { return draw_keep(k, first + static_cast<uint64_t>(row) * size, size, rate, words); },
+        w, [&](int64_t row, uint16_t* words, Ahead ahead) { return draw_keep(k, first + static_cast<uint64_t>(row) * size, size, rate, words, ahead); },
         [&](int64_t, const uint16_t*, size_t) { return values; });
     return w.result(x);
   }

@@ -13,6 +13,9 @@
 namespace ballast::detail {
 namespace {
 
+// Half of a second-level cache.
+constexpr size_t kAheadBytes = 512 << 10;
+
 struct Again : torch::CustomClassHolder {
   std::function<torch::Tensor(const torch::Tensor&)> call;
 };
@@ -63,7 +66,7 @@ Walk walk(const torch::Tensor& given) {
   return w;
 }
 
-void apply_rows(const Walk& w, const std::function<size_t(int64_t row, uint16_t* words)>& keep,
+void apply_rows(const Walk& w, const std::function<size_t(int64_t row, uint16_t* words, Ahead ahead)>& keep,
                 const std::function<KeepValues(int64_t row, const uint16_t* words, size_t offset)>& values) {
   if (w.x.numel() == 0) return;
   const auto size = static_cast<size_t>(w.row_size());
@@ -72,10 +75,10 @@ void apply_rows(const Walk& w, const std::function<size_t(int64_t row, uint16_t*
     at::parallel_for(0, w.rows, 1, [&](int64_t begin, int64_t end) {
       std::vector<uint16_t> words(keep_words(size));
       for (int64_t row = begin; row < end; ++row) {
-        const size_t offset = keep(row, words.data());
+        const size_t at = static_cast<size_t>(row) * size;
+        const size_t offset = keep(row, words.data(), {x + at, std::min(size * sizeof(*x), kAheadBytes)});
         KeepValues v = values(row, words.data(), offset);
         v.stream = w.streams();
-        const size_t at = static_cast<size_t>(row) * size;
         if (w.channels_last) {
           nhwc(x + at, y + at, channels, positions, words.data(), offset, v);
         } else {

@@ -33,9 +33,9 @@ struct Walk {
 };
 Walk walk(const torch::Tensor& x);
 
-/// apply_keep on whole rows; keep(row, words) draws the bits of a row (in the order channels, positions) into words and
-/// returns their offset.
-void apply_rows(const Walk& w, const std::function<size_t(int64_t row, uint16_t* words)>& keep,
+/// apply_keep on whole rows; keep(row, words, ahead) draws the bits of a row (in the order channels, positions) into words
+/// and returns their offset; `ahead` is the row itself, for draw_keep.
+void apply_rows(const Walk& w, const std::function<size_t(int64_t row, uint16_t* words, Ahead ahead)>& keep,
                 const std::function<KeepValues(int64_t row, const uint16_t* words, size_t offset)>& values);
 
 /// One event for each group of a row: its channels (per_channel), else the whole row; event number

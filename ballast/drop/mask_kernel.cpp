@@ -15,6 +15,26 @@
 
 #include <ballast/base/philox_inl.h>
 
+#ifndef BALLAST_DROP_SPLIT_GROUP_
+#define BALLAST_DROP_SPLIT_GROUP_
+namespace ballast {
+// DropRate::split for numbers 128 group on, one by one.
+inline void split_group(Key key, uint64_t group, uint32_t threshold, uint16_t* keep) {
+  const Key low = key.fold_in("low");
+  for (unsigned s = 0; s < 8; ++s) {
+    unsigned word = 0;
+    for (unsigned lane = 0; lane < 16; ++lane) {
+      const uint64_t i = group * 128 + 16 * s + lane;
+      const uint32_t upper = bits16(key, i);
+      const bool drop = upper != threshold >> 16 ? upper < threshold >> 16 : bits16(low, i) < (threshold & 0xffff);
+      word |= unsigned{!drop} << lane;
+    }
+    keep[s] = static_cast<uint16_t>(word);
+  }
+}
+}  // namespace ballast
+#endif
+
 HWY_BEFORE_NAMESPACE();
 namespace ballast {
 namespace HWY_NAMESPACE {
@@ -22,7 +42,7 @@ namespace hn = hwy::HWY_NAMESPACE;
 
 #if HWY_TARGET == HWY_SCALAR
 template <bool kWide>
-void DrawGroups(uint64_t key, uint64_t group, size_t groups, uint32_t threshold, uint16_t* keep) {
+void DrawGroups(uint64_t key, uint64_t group, size_t groups, uint32_t threshold, uint16_t* keep, Ahead) {
   constexpr size_t kSlots = kWide ? 4 : 8;
   for (size_t g = 0; g < groups; ++g) {
     for (size_t s = 0; s < kSlots; ++s) keep[g * kSlots + s] = 0;
@@ -35,6 +55,10 @@ void DrawGroups(uint64_t key, uint64_t group, size_t groups, uint32_t threshold,
     }
   }
 }
+
+void DrawSplit(uint64_t key, uint64_t group, size_t groups, uint32_t threshold, uint16_t* keep, Ahead) {
+  for (size_t g = 0; g < groups; ++g) split_group(Key(key), group + g, threshold, keep + 8 * g);
+}
 #else
 // A lane of 64 bits is a Philox block. Even and odd blocks are in two vectors, merged at the end.
 using D64 = hn::CappedTag<uint64_t, 8>;
@@ -43,29 +67,27 @@ using D32 = hn::Repartition<uint32_t, D64>;
 using lanes::HWY_NAMESPACE::philox_rounds;
 
 // 16 bits a slot: lane l of a slot is block 16 group + l.
-HWY_INLINE void store_slot(hn::Mask<D32> drop, size_t part, uint16_t* slot) {
+HWY_INLINE void store_slot(hn::Mask<D32> kept, size_t part, uint16_t* slot) {
   const D32 d;
   uint8_t bytes[8] = {};
-  hn::StoreMaskBits(d, drop, bytes);
+  hn::StoreMaskBits(d, kept, bytes);
   if (hn::Lanes(d) == 16) {
     std::memcpy(slot, bytes, 2);
   } else if (hn::Lanes(d) == 8) {
     std::memcpy(reinterpret_cast<uint8_t*>(slot) + part, bytes, 1);
   } else {
-    *slot = static_cast<uint16_t>(*slot | bytes[0] << (part * hn::Lanes(d)));
+    *slot = static_cast<uint16_t>((part == 0 ? 0u : *slot) | static_cast<unsigned>(bytes[0]) << (part * hn::Lanes(d)));
   }
 }
 
-// Calls use(slot, part, drop) for each vector of decisions of groups group .. group + groups: drop's lanes are the
-// numbers 16 slot + part * lanes + ... of the group. begin(g) is called before, end(g) after those of group g.
+// Calls use(g, slot, part, bits) for each vector of draws of groups group .. group + groups: its lanes are the numbers
+// 16 slot + part * lanes + ... of the group; draws of 16 bits are the upper ones, above others. begin(g) is called before,
+// end(g) after those of group g.
 template <bool kWide, class Begin, class Use, class End>
-HWY_INLINE void for_groups(uint64_t key, uint64_t group, size_t groups, uint32_t threshold, const Begin& begin,
-                           const Use& use, const End& end) {
+HWY_INLINE void for_groups(uint64_t key, uint64_t group, size_t groups, const Begin& begin, const Use& use, const End& end) {
   const D64 d;
   const D32 d32;
   const size_t n64 = hn::Lanes(d), parts = 16 / (2 * n64);
-  const auto low = hn::Set(d, uint64_t{0xffffffff});
-  const auto limit = hn::Set(d32, kWide ? threshold : threshold << 16);
   const auto twice = hn::ShiftLeft<1>(hn::Iota(d, 0));
   for (size_t g = 0; g < groups; ++g) {
     begin(g);
@@ -79,12 +101,12 @@ HWY_INLINE void for_groups(uint64_t key, uint64_t group, size_t groups, uint32_t
       philox_rounds(a0, a1, a2, a3, key);
       philox_rounds(b0, b1, b2, b3, key);
       const auto slots = [&](size_t w, auto even, auto odd) HWY_ATTR {
-        const auto bits = hn::BitCast(d32, hn::Or(hn::And(even, low), hn::ShiftLeft<32>(odd)));
+        const auto bits = hn::OddEven(hn::BitCast(d32, hn::ShiftLeft<32>(odd)), hn::BitCast(d32, even));
         if constexpr (kWide) {
-          use(g, w, part, hn::Lt(bits, limit));
+          use(g, w, part, bits);
         } else {
-          use(g, 2 * w, part, hn::Lt(hn::ShiftLeft<16>(bits), limit));
-          use(g, 2 * w + 1, part, hn::Lt(bits, limit));
+          use(g, 2 * w, part, hn::ShiftLeft<16>(bits));
+          use(g, 2 * w + 1, part, bits);
         }
       };
       slots(0, a0, b0);
@@ -96,24 +118,55 @@ HWY_INLINE void for_groups(uint64_t key, uint64_t group, size_t groups, uint32_t
   }
 }
 
+// Asks for the share of `ahead` that goes with group g of `groups`.
+HWY_INLINE void ask(Ahead ahead, size_t g, size_t groups) {
+  const size_t lines = ahead.bytes / 64, share = (lines + groups - 1) / groups;
+  for (size_t i = g * share; i < HWY_MIN(lines, (g + 1) * share); ++i) hwy::Prefetch(static_cast<const uint8_t*>(ahead.data) + 64 * i);
+}
+
 template <bool kWide>
-void DrawGroups(uint64_t key, uint64_t group, size_t groups, uint32_t threshold, uint16_t* keep) {
+void DrawGroups(uint64_t key, uint64_t group, size_t groups, uint32_t threshold, uint16_t* keep, Ahead ahead) {
   constexpr size_t kSlots = kWide ? 4 : 8;
+  const auto limit = hn::Set(D32(), kWide ? threshold : threshold << 16);
   uint16_t dropped[kSlots];
   for_groups<kWide>(
-      key, group, groups, threshold, [&](size_t) HWY_ATTR { std::memset(dropped, 0, sizeof dropped); },
-      [&](size_t, size_t slot, size_t part, hn::Mask<D32> drop) HWY_ATTR { store_slot(drop, part, dropped + slot); },
+      key, group, groups, [&](size_t g) HWY_ATTR { ask(ahead, g, groups); },
+      [&](size_t, size_t slot, size_t part, hn::Vec<D32> bits) HWY_ATTR {
+        store_slot(hn::Lt(bits, limit), part, dropped + slot);
+      },
       [&](size_t g) HWY_ATTR {
         for (size_t s = 0; s < kSlots; ++s) keep[g * kSlots + s] = static_cast<uint16_t>(~dropped[s]);
       });
 }
+
+// A group with a draw that the upper bits do not decide, one in 500, is done again.
+void DrawSplit(uint64_t key, uint64_t group, size_t groups, uint32_t threshold, uint16_t* keep, Ahead ahead) {
+  const D32 d;
+  const auto limit = hn::Set(d, threshold & 0xffff0000);
+  uint16_t dropped[8];
+  auto nearest = limit;  // least difference of upper bits in the group: below 2^16 where they are equal
+  for_groups<false>(
+      key, group, groups,
+      [&](size_t g) HWY_ATTR {
+        nearest = hn::Set(d, 0xffffffffu);
+        ask(ahead, g, groups);
+      },
+      [&](size_t g, size_t slot, size_t part, hn::Vec<D32> bits) HWY_ATTR {
+        nearest = hn::Min(nearest, hn::Xor(bits, limit));
+        store_slot(hn::Lt(bits, limit), part, dropped + slot);
+      },
+      [&](size_t g) HWY_ATTR {
+        for (size_t s = 0; s < 8; ++s) keep[g * 8 + s] = static_cast<uint16_t>(~dropped[s]);
+        if (!hn::AllFalse(d, hn::Lt(nearest, hn::Set(d, 0x10000u)))) split_group(Key(key), group + g, threshold, keep + 8 * g);
+      });
+}
 #endif
 
-void DrawNarrow(uint64_t key, uint64_t group, size_t groups, uint32_t threshold, uint16_t* keep) {
-  DrawGroups<false>(key, group, groups, threshold, keep);
+void DrawNarrow(uint64_t key, uint64_t group, size_t groups, uint32_t threshold, uint16_t* keep, Ahead ahead) {
+  DrawGroups<false>(key, group, groups, threshold, keep, ahead);
 }
-void DrawWide(uint64_t key, uint64_t group, size_t groups, uint32_t threshold, uint16_t* keep) {
-  DrawGroups<true>(key, group, groups, threshold, keep);
+void DrawWide(uint64_t key, uint64_t group, size_t groups, uint32_t threshold, uint16_t* keep, Ahead ahead) {
+  DrawGroups<true>(key, group, groups, threshold, keep, ahead);
 }
 
 // ---- Applying ----
@@ -168,16 +221,35 @@ HWY_INLINE void keep_vector(D d, const T* x, T* y, hn::Mask<D> mask, KeepValues 
     const auto wide = hn::BitCast(d, hn::ShiftLeft<16>(hn::PromoteTo(du, hn::LoadU(d16, x))));
     const auto value = keep_value<kAffine>(d, mask, wide, v);
     const auto raw = hn::BitCast(du, value);
-    // To the nearest, ties to even; a NaN stays one.
+    // To the nearest, ties to even. A NaN stays one: it is that of a bfloat16, with nothing in the lower half to round.
     const auto odd = hn::And(hn::ShiftRight<16>(raw), hn::Set(du, 1u));
     const auto rounded = hn::ShiftRight<16>(hn::Add(hn::Add(raw, hn::Set(du, 0x7fffu)), odd));
-    const auto result = hn::IfThenElse(hn::RebindMask(du, hn::IsNaN(value)), hn::Set(du, 0x7fc0u), rounded);
-    store_or_stream(d16, hn::DemoteTo(d16, hn::BitCast(di, result)), y, v.stream);
+    store_or_stream(d16, hn::DemoteTo(d16, hn::BitCast(di, rounded)), y, v.stream);
   } else {
     const auto value = keep_value<kAffine>(d, mask, hn::LoadU(d, x), v);
     store_or_stream(d, value, y, v.stream);
   }
 }
+
+#if HWY_TARGET != HWY_SCALAR
+// The same for 32 of bfloat16 at once, a whole line, where vectors are that long: even ones and odd ones by themselves.
+HWY_INLINE void keep_32_bf16(const uint16_t* x, uint16_t* y, uint32_t bits, const KeepValues& v) {
+  const hn::CappedTag<uint16_t, 32> d16;
+  const hn::Repartition<uint32_t, decltype(d16)> du;
+  const hn::Repartition<float, decltype(d16)> d;
+  const auto scaled = [&](auto wide) HWY_ATTR {
+    const auto raw = hn::BitCast(du, hn::Mul(hn::BitCast(d, wide), hn::Set(d, static_cast<float>(v.scale))));
+    return hn::Add(hn::Add(raw, hn::Set(du, 0x7fffu)), hn::And(hn::ShiftRight<16>(raw), hn::Set(du, 1u)));
+  };
+  const auto both = hn::BitCast(du, hn::LoadU(d16, x));
+  const auto even = hn::ShiftRight<16>(scaled(hn::ShiftLeft<16>(both)));
+  const auto odd = scaled(hn::And(both, hn::Set(du, 0xffff0000u)));
+  const auto result = hn::OddEven(hn::BitCast(d16, odd), hn::BitCast(d16, even));
+  uint8_t bytes[8] = {};
+  std::memcpy(bytes, &bits, 4);
+  store_or_stream(d16, hn::IfThenElseZero(hn::LoadMaskBits(d16, bytes), result), y, v.stream);
+}
+#endif
 
 template <bool kAffine, class T>
 HWY_INLINE void keep_16(const T* x, T* y, uint32_t bits, KeepValues v) {
@@ -247,13 +319,30 @@ HWY_INLINE size_t fused_groups(const T* x, T* y, uint64_t key, uint64_t group, s
   return 0;
 #else
   const hn::Repartition<float, D64> d;
+  constexpr size_t kAhead = 4096;  // elements: what the caches are asked for meanwhile
+  const auto below = hn::Set(D32(), (threshold << 16) - 1);
   v.stream = v.stream && in_lines(y);
   const auto nothing = [](size_t) HWY_ATTR {};
+  uint16_t first = 0;
   for_groups<false>(
-      key, group, groups, threshold, nothing,
-      [&](size_t g, size_t slot, size_t part, hn::Mask<D32> drop) HWY_ATTR {
+      key, group, groups, nothing,
+      [&](size_t g, size_t slot, size_t part, hn::Vec<D32> bits) HWY_ATTR {
         const size_t at = g * 128 + slot * 16 + part * hn::Lanes(d);
-        keep_vector<false>(d, x + at, y + at, hn::Not(hn::RebindMask(d, drop)), v);
+        if constexpr (std::is_same_v<T, uint16_t> && hn::MaxLanes(D32()) == 16) {
+          uint8_t bytes[8];
+          hn::StoreMaskBits(D32(), hn::Lt(below, bits), bytes);
+          uint16_t kept;
+          std::memcpy(&kept, bytes, 2);
+          if (slot % 2 == 0) {
+            first = kept;
+          } else {
+            hwy::Prefetch(x + at + kAhead);
+            keep_32_bf16(x + at - 16, y + at - 16, first | uint32_t{kept} << 16, v);
+          }
+          return;
+        }
+        hwy::Prefetch(x + at + kAhead);
+        keep_vector<false>(d, x + at, y + at, hn::RebindMask(d, hn::Lt(below, bits)), v);
       },
       nothing);
   return groups;
@@ -381,6 +470,7 @@ HWY_AFTER_NAMESPACE();
 namespace ballast {
 HWY_EXPORT(DrawNarrow);
 HWY_EXPORT(DrawWide);
+HWY_EXPORT(DrawSplit);
 HWY_EXPORT(StoreZeros);
 HWY_EXPORT(ApplyF32);
 HWY_EXPORT(ApplyF64);
@@ -400,23 +490,38 @@ DropRate element_rate(double p) {
 
 DropRate event_rate(double p) { return {static_cast<uint64_t>(std::nearbyint(p * 0x1p32)), 32}; }
 
-size_t draw_keep(Key key, uint64_t first, size_t n, DropRate rate, uint16_t* keep) {
-  const uint64_t per_group = rate.width == 16 ? 128 : 64;
-  const size_t offset = first % per_group, groups = (offset + n + per_group - 1) / per_group;
+DropRate corner_rate(double p) {
+  DropRate rate = event_rate(p);
+  rate.split = true;
+  return rate;
+}
+
+namespace {
+uint64_t per_group(DropRate rate) { return rate.width == 16 || rate.split ? 128 : 64; }
+}  // namespace
+
+size_t draw_keep(Key key, uint64_t first, size_t n, DropRate rate, uint16_t* keep, Ahead ahead) {
+  const uint64_t per = per_group(rate);
+  const size_t offset = first % per, groups = (offset + n + per - 1) / per;
+  const auto threshold = static_cast<uint32_t>(rate.threshold);
   if (rate.none() || rate.all()) {
-    std::memset(keep, rate.none() ? 0xff : 0, groups * per_group / 8);
+    std::memset(keep, rate.none() ? 0xff : 0, groups * per / 8);
+  } else if (rate.split) {
+    HWY_DYNAMIC_DISPATCH(DrawSplit)(key.bits(), first / per, groups, threshold, keep, ahead);
   } else if (rate.width == 16) {
-    HWY_DYNAMIC_DISPATCH(DrawNarrow)(key.bits(), first / per_group, groups, static_cast<uint32_t>(rate.threshold), keep);
+    HWY_DYNAMIC_DISPATCH(DrawNarrow)(key.bits(), first / per, groups, threshold, keep, ahead);
   } else {
-    HWY_DYNAMIC_DISPATCH(DrawWide)(key.bits(), first / per_group, groups, static_cast<uint32_t>(rate.threshold), keep);
+    HWY_DYNAMIC_DISPATCH(DrawWide)(key.bits(), first / per, groups, threshold, keep, ahead);
   }
   return offset;
 }
 
 size_t draw_keep_reference(Key key, uint64_t first, size_t n, DropRate rate, uint16_t* keep) {
-  const size_t offset = first % (rate.width == 16 ? 128 : 64);
+  const size_t offset = first % per_group(rate);
   for (size_t i = 0; i < n; ++i) {
-    const uint64_t bits = rate.width == 16 ? bits16(key, first + i) : bits32(key, first + i);
+    const uint64_t bits = rate.split ? uint64_t{bits16(key, first + i)} << 16 | bits16(key.fold_in("low"), first + i)
+                          : rate.width == 16 ? bits16(key, first + i)
+                                             : bits32(key, first + i);
     const size_t at = offset + i;
     const auto bit = static_cast<uint16_t>(1u << at % 16);
     keep[at / 16] = static_cast<uint16_t>(bits < rate.threshold ? keep[at / 16] & ~bit : keep[at / 16] | bit);

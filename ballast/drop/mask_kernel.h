@@ -13,6 +13,9 @@ namespace ballast {
 struct DropRate {
   uint64_t threshold = 0;  ///< round(2^width p), 0 .. 2^width
   int width = 16;          ///< 16 or 32
+  /// Of the 32 bits the upper 16 are bits16(key, i); where they equal those of the threshold, and only there, the lower 16 are
+  /// drawn too: bits16(key.fold_in("low"), i). As exact as 32 bits, for half the draws.
+  bool split = false;
   /// threshold / 2^width: the probability that is really met, and that scales divide by.
   double p() const { return static_cast<double>(threshold) / (width == 16 ? 0x1p16 : 0x1p32); }
   bool none() const { return threshold == 0; }
@@ -20,15 +23,23 @@ struct DropRate {
 };
 /// Of an element: 16 bits, 32 where p or 1 - p is below 2^-6. p in [0, 1].
 DropRate element_rate(double p);
-/// Of a sample, channel or block: 32 bits, as event() of base/key.
+/// Of a sample or channel: 32 bits, as event() of base/key.
 DropRate event_rate(double p);
+/// Of a block's corner, of which there are nearly as many as elements: 32 bits, split.
+DropRate corner_rate(double p);
 
 /// Bits that hold `n` decisions of any alignment, in 16-bit words; vectors may read behind the last one.
 constexpr size_t keep_words(size_t n) { return n / 16 + 24; }
 
+/// Memory that will be read next: the caches are asked for it while numbers are drawn, which needs none.
+struct Ahead {
+  const void* data = nullptr;
+  size_t bytes = 0;
+};
+
 /// Draws numbers first .. first + n of `key`: bit (result + i) of `keep`, lowest first, is 1 if number first + i is
 /// kept. `keep` has keep_words(n) words.
-size_t draw_keep(Key key, uint64_t first, size_t n, DropRate rate, uint16_t* keep);
+size_t draw_keep(Key key, uint64_t first, size_t n, DropRate rate, uint16_t* keep, Ahead ahead = {});
 size_t draw_keep_reference(Key key, uint64_t first, size_t n, DropRate rate, uint16_t* keep);
 
 /// What becomes of an element: scale * x + shift where it is kept, fill where it is dropped, even if x is NaN.

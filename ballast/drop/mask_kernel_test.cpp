@@ -23,7 +23,7 @@ INSTANTIATE_TEST_SUITE_P(Targets, MaskKernel, testing::ValuesIn(simd_targets()))
 
 TEST_P(MaskKernel, DrawsAreThoseOfKey) {
   for (double p : {0.0, 1e-3, 0.1, 0.5, 0.9, 0.999, 1.0}) {
-    for (DropRate rate : {element_rate(p), event_rate(p)}) {
+    for (DropRate rate : {element_rate(p), event_rate(p), corner_rate(p)}) {
       for (uint64_t first : {uint64_t{0}, uint64_t{5}, uint64_t{127}, uint64_t{128}, (uint64_t{1} << 36) - 70, (uint64_t{3} << 40) + 3}) {
         for (size_t n : {0u, 1u, 15u, 16u, 17u, 63u, 64u, 65u, 127u, 128u, 129u, 300u}) {
           std::vector<uint16_t> got(keep_words(n)), want(keep_words(n));
@@ -34,6 +34,26 @@ TEST_P(MaskKernel, DrawsAreThoseOfKey) {
       }
     }
   }
+}
+
+// Where the upper 16 bits equal those of the threshold, the lower ones decide: each of the draws here that is open, both ways.
+TEST_P(MaskKernel, SplitDrawsAreDecidedByTheLowerBitsToo) {
+  constexpr size_t kDraws = 20'000;
+  const Key key(9);
+  size_t dropped = 0, held = 0;
+  for (size_t i = 0; i < kDraws; i += 97) {
+    const auto upper = static_cast<uint64_t>(bits16(key, i));
+    for (uint64_t lower : {uint64_t{0}, uint64_t{1} << 15, uint64_t{0xffff}}) {
+      const DropRate rate{.threshold = upper << 16 | lower, .width = 32, .split = true};
+      std::vector<uint16_t> keep(keep_words(1));
+      const size_t offset = draw_keep(key, i, 1, rate, keep.data());
+      const bool want = rate.none() || bits16(key.fold_in("low"), i) >= lower;
+      ASSERT_EQ(kept(keep.data(), offset), want) << i;
+      ++(want ? held : dropped);
+    }
+  }
+  EXPECT_GT(dropped, 200U);
+  EXPECT_GT(held, 200U);
 }
 
 template <class T, class Drop>
@@ -72,12 +92,18 @@ TEST_P(MaskKernel, ElementsAreDroppedOfEveryLengthAndOffset) {
 TEST_P(MaskKernel, Bfloat16IsRoundedToTheNearestEvenAndKeepsNaN) {
   const std::vector<uint16_t> keep(keep_words(16), 0xffff);
   const auto bits = [](float x) { return static_cast<uint16_t>(std::bit_cast<uint32_t>(x) >> 16); };
-  const uint16_t x[3] = {bits(1.0f), bits(3.0f), 0x7fc1};
-  uint16_t y[3];
-  apply_keep_bf16(x, y, 3, keep.data(), 0, {.scale = 1.00390625});  // 1 + 2^-8: half way between two bfloat16
-  EXPECT_EQ(y[0], bits(1.0f));
-  EXPECT_EQ(y[1], bits(3.015625f));
-  EXPECT_EQ(y[2], 0x7fc0);
+  const uint16_t x[4] = {bits(1.0f), bits(3.0f), 0x7fc1, 0xff81};
+  const uint16_t want[4] = {bits(1.0f), bits(3.015625f), 0x7fc1, 0xffc1};  // a signalling NaN becomes a quiet one
+  uint16_t y[4];
+  apply_keep_bf16(x, y, 4, keep.data(), 0, {.scale = 1.00390625});  // 1 + 2^-8: half way between two bfloat16
+  for (size_t i = 0; i < 4; ++i) EXPECT_EQ(y[i], want[i]) << i;
+  // Drawn and applied at once: the same of each bit pattern.
+  std::vector<uint16_t> all(1 << 16), dropped(all.size()), plain(all.size()), masks(keep_words(all.size()));
+  for (size_t i = 0; i < all.size(); ++i) all[i] = static_cast<uint16_t>(i);
+  const KeepValues v{.scale = 1 / 0.7};
+  drop_elements_bf16(all.data(), dropped.data(), all.size(), Key(2), 0, element_rate(0.3), v);
+  apply_keep_bf16(all.data(), plain.data(), all.size(), masks.data(), draw_keep(Key(2), 0, all.size(), element_rate(0.3), masks.data()), v);
+  EXPECT_EQ(dropped, plain);
 }
 
 TEST_P(MaskKernel, ChannelsLastUsesTheBitsOfChannelsFirst) {

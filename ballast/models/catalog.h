@@ -15,8 +15,7 @@ namespace ballast {
 /// How the :SIZE of a model's name is written.
 enum class SizeForm {
   none,          ///< no size: resnet18
-  depth,         ///< resnet:26
-  depth_width,   ///< plain_cnn:30, plain_cnn:30x32, mlp:2x256
+  depth_width,   ///< plain_cnn:30, plain_cnn:30x32, mlp:2x256, resnet:26
   cell_width,    ///< rnn:gru, rnn:gru:256
 };
 
@@ -24,7 +23,7 @@ enum class SizeForm {
 struct ModelRow {
   std::string_view name;
   SizeForm size_form;
-  std::string_view size;          ///< the size taken when the name gives none; "" where none is taken or one must be given
+  std::string_view size;          ///< the size taken when the name gives none; "" where none is taken, x16 where a depth must be given
   std::string_view norm;          ///< what auto means
   std::string_view act;           ///< what auto means
   std::string_view init;          ///< the recipe that auto means
@@ -56,8 +55,8 @@ inline constexpr std::array<ModelRow, 16> kModels = {{
    "CIFAR ResNet of 110 layers, widths 16-32-64"},
   {"resnet8_wide", SizeForm::none, "", "batch", "relu", "wide_resnet", true, {3, 32, 32}, 10, 308'650, 12'281'088,
    "CIFAR ResNet of 8 layers, widths 32-64-128, stem of stride 2 from 24 px: the default for small pictures"},
-  {"resnet", SizeForm::depth, "", "batch", "relu", "resnet", true, {3, 32, 32}, 10, 175'258, 26'657'408,
-   "CIFAR ResNet of any depth D = 6n + 2, as resnet:D (counts: resnet:14)"},
+  {"resnet", SizeForm::depth_width, "x16", "batch", "relu", "resnet", true, {3, 32, 32}, 10, 175'258, 26'657'408,
+   "CIFAR ResNet of any depth, widths W, 2W and 4W: resnet:DEPTH[xW], DEPTH = 6n + 2 (counts: resnet:14)"},
   {"resnet18", SizeForm::none, "", "batch", "relu", "wide_resnet", true, {3, 224, 224}, 1000, 11'689'512, 1'814'073'344,
    "ResNet-18 as in torchvision and timm"},
   {"resnet34", SizeForm::none, "", "batch", "relu", "resnet", true, {3, 224, 224}, 1000, 21'797'672, 3'663'761'408,
@@ -129,12 +128,10 @@ inline ModelName parse_model_name(std::string_view text) {
   switch (row.size_form) {
     case SizeForm::none:
       break;
-    case SizeForm::depth:
-      check(!size.empty(), "models", base, " must be given a depth, as ", base, ":14, got \"", text, '"');
-      result.depth = detail::parse_size_number(text, size, most_depth);
-      break;
     case SizeForm::depth_width: {
       const size_t x = size.find('x');
+      check(x != 0 && !size.empty(), "models", base, " must be given a depth, as ", base, ':',
+            row.size.starts_with('x') ? "14" : row.size, ", got \"", text, '"');
       result.depth = detail::parse_size_number(text, size.substr(0, x), most_depth);
       const std::string_view own = row.size.substr(row.size.find('x') + 1);
       result.width = detail::parse_size_number(text, x == std::string_view::npos ? own : size.substr(x + 1), most_width);

@@ -45,10 +45,12 @@ const Case kCases[] = {
     {"resnet8", "drop_path", "0.5", &ModelOptions::drop_path},
     {"resnet8", "drop_path", "0.5:batch", &ModelOptions::drop_path},
     {"resnet8", "drop_connect", "0.5", &ModelOptions::drop_connect},
+    {"resnet8", "shake_drop", "0.5", &ModelOptions::shake_drop},
     {"wide_resnet:10x1", "dropout", "0.3", &ModelOptions::drop},
     {"wide_resnet:10x1", "spatial_dropout", "0.3", &ModelOptions::spatial_dropout},
     {"wide_resnet:10x1", "drop_block", "0.3:2", &ModelOptions::drop_block},
     {"wide_resnet:10x1", "drop_path", "0.5", &ModelOptions::drop_path},
+    {"wide_resnet:10x1", "shake_drop", "0.5", &ModelOptions::shake_drop},
     {"vit_tiny", "dropout", "0.3", &ModelOptions::drop},
     {"vit_tiny", "drop_path", "0.5", &ModelOptions::drop_path},
     {"vit_tiny", "patch_dropout", "0.5", &ModelOptions::patch_dropout},
@@ -119,6 +121,35 @@ TEST(Drops, PathRatesGrowWithDepthAndGradientsArrive) {
   model->forward(pictures(16)).square().sum().backward();
   EXPECT_TRUE(model->named_parameters()["conv1.weight"].grad().defined());
   EXPECT_EQ(set_drop_rate(*model, "drop_path", 0.1), 8);
+}
+
+TEST(Drops, RatesByName) {
+  const auto model = small("resnet20", [](ModelOptions& o) {
+    o.drop_path = "0.4";
+    o.drop = "0.3";
+    o.drop_rate = "layer3.*=0.25,drop=0";
+  });
+  for (const DropPlace& place : drop_places(*model)) {
+    EXPECT_EQ(place.p == 0.25, place.name.starts_with("layer3.")) << place.name;
+    EXPECT_EQ(place.p == 0, place.name == "drop") << place.name;
+  }
+  try {
+    small("lenet", [](ModelOptions& o) {
+      o.drop = "0.3";
+      o.drop_rate = "conv*=0.1";
+    });
+    FAIL();
+  } catch (const std::invalid_argument& e) {
+    EXPECT_EQ(std::string(e.what()), "[drop_rate] conv* must match a layer that drops, got none; there are drop1, drop2");
+  }
+}
+
+TEST(Drops, ShakeRatesGrowWithDepthToTheLastBlock) {
+  const auto places = drop_places(*small("resnet20", [](ModelOptions& o) { o.shake_drop = "0.5"; }));
+  ASSERT_EQ(places.size(), 9u);
+  EXPECT_DOUBLE_EQ(places.front().p, 0.5 / 9);
+  EXPECT_EQ(places.back().name, "layer3.2.shake_drop");
+  EXPECT_DOUBLE_EQ(places.back().p, 0.5);
 }
 
 TEST(Drops, AModelWithoutAPlaceSaysSo) {

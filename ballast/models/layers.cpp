@@ -136,7 +136,8 @@ DropPlan drops_of(const ModelOptions& o, std::initializer_list<std::string_view>
           .connect = spec("drop_connect", o.drop_connect),
           .block = spec("drop_block", o.drop_block),
           .path = spec("drop_path", o.drop_path),
-          .patch = spec("patch_dropout", o.patch_dropout)};
+          .patch = spec("patch_dropout", o.patch_dropout),
+          .shake = spec("shake_drop", o.shake_drop)};
 }
 
 Dropout add_dropout(torch::nn::Module& owner, const std::string& name, const DropSpec& spec) {
@@ -162,6 +163,10 @@ DropPath add_drop_path(torch::nn::Module& owner, const std::string& name, const 
   return p == 0 ? DropPath(nullptr)
                 : owner.register_module(
                       name, DropPath(DropPathOptions{.drop_prob = p, .mode = spec.batch ? DropPathMode::batch : DropPathMode::row}));
+}
+
+ShakeDrop add_shake_drop(torch::nn::Module& owner, const std::string& name, double p) {
+  return p == 0 ? ShakeDrop(nullptr) : owner.register_module(name, ShakeDrop(ShakeDropOptions{.p = p}));
 }
 
 torch::Tensor last_scale(const WeightLayer& layer, const NormImpl& norm) {

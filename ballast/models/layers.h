@@ -15,6 +15,7 @@
 #include <ballast/drop/drop_path.h>
 #include <ballast/drop/dropout.h>
 #include <ballast/drop/patch_dropout.h>
+#include <ballast/drop/shake_drop.h>
 #include <ballast/drop/spatial_dropout.h>
 #include <ballast/init/fixup.h>
 #include <ballast/init/skip_init.h>
@@ -110,7 +111,7 @@ torch::Tensor shifted(const torch::Tensor& x, const ScalarBias& b);
 /// The drops of a model's options, taken apart. `places` are the stems that the model has a place for; another one with
 /// p > 0 throws.
 struct DropPlan {
-  DropSpec dropout, spatial, alpha, connect, block, path, patch;
+  DropSpec dropout, spatial, alpha, connect, block, path, patch, shake;
 };
 DropPlan drops_of(const ModelOptions& options, std::initializer_list<std::string_view> places);
 
@@ -121,6 +122,8 @@ SpatialDropout2d add_spatial_dropout(torch::nn::Module& owner, const std::string
 DropBlock add_drop_block(torch::nn::Module& owner, const std::string& name, const DropSpec& spec);
 /// `p` in place of the spec's own: it grows with depth.
 DropPath add_drop_path(torch::nn::Module& owner, const std::string& name, const DropSpec& spec, double p);
+/// Likewise.
+ShakeDrop add_shake_drop(torch::nn::Module& owner, const std::string& name, double p);
 
 /// x through a drop that may be empty.
 template <class Holder>

@@ -124,6 +124,7 @@ std::shared_ptr<Model> make_model_to_load(const ModelOptions& given) {
     if (maker.family != family) continue;
     std::shared_ptr<Model> model = maker.make(options);
     name_layers(*model);
+    for (const DropRateRule& rule : parse_drop_rates(options.drop_rate)) set_drop_rate_at(*model, rule.glob, rule.p);
     return model;
   }
   fail<std::logic_error>("models", "every row must have a maker, got ", options.name);

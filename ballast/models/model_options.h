@@ -32,6 +32,9 @@ struct ModelOptions {
   std::string drop_block = "0";
   std::string drop_path = "0";
   std::string patch_dropout = "0";
+  std::string shake_drop = "0";
+  /// Other rates by the layers' names: "layer3.*=0.2,fc*=0" (set_drop_rate_at); "0": none.
+  std::string drop_rate = "0";
 
   friend bool operator==(const ModelOptions&, const ModelOptions&) = default;
 };
@@ -40,13 +43,15 @@ struct ModelOptions {
 template <class Options>
 auto drop_fields(Options& o) {
   using Text = std::pair<const char*, decltype(&o.drop)>;
-  return std::array<Text, 7>{Text{"drop", &o.drop},
+  return std::array<Text, 9>{Text{"drop", &o.drop},
                              {"spatial_dropout", &o.spatial_dropout},
                              {"alpha_dropout", &o.alpha_dropout},
                              {"drop_connect", &o.drop_connect},
                              {"drop_block", &o.drop_block},
                              {"drop_path", &o.drop_path},
-                             {"patch_dropout", &o.patch_dropout}};
+                             {"patch_dropout", &o.patch_dropout},
+                             {"shake_drop", &o.shake_drop},
+                             {"drop_rate", &o.drop_rate}};
 }
 
 }  // namespace ballast

@@ -69,6 +69,10 @@ TEST(Models, ParameterCountsAreTheKnownOnes) {
   EXPECT_EQ(params("lenet", 1, 28, 10), 61'706);
   EXPECT_EQ(params("lenet", 3, 32, 10), 62'006);
   EXPECT_EQ(params("wide_resnet:28x10", 3, 32, 10), 36'479'194);
+  EXPECT_EQ(params("resnet:20x16", 3, 32, 10), params("resnet20", 3, 32, 10));
+  // Stem, then 3x3 convolutions with their norms in three stages of 8, 16 and 32 channels, two projections, the head.
+  EXPECT_EQ(params("resnet:14x8", 1, 28, 10), (72 + 16) + (4 * 576 + 4 * 16) + (1152 + 3 * 2304 + 4 * 32 + 128 + 32) +
+                                                   (4608 + 3 * 9216 + 4 * 64 + 512 + 64) + 330);
   EXPECT_EQ(params("mlp:1x100", 1, 28, 10), 784 * 100 + 100 + 1010);
 }
 
@@ -443,6 +447,8 @@ TEST(Models, ErrorsNameWhatIsWrong) {
             "[models] name must be a model that `list models` shows, got \"resnet19\"; did you mean \"resnet18\"?");
   EXPECT_THAT(make({.name = "resnet44"}), testing::EndsWith("did you mean \"resnet:44\"?"));
   EXPECT_EQ(make({.name = "resnet"}), "[models] resnet must be given a depth, as resnet:14, got \"resnet\"");
+  EXPECT_EQ(make({.name = "resnet:"}), "[models] resnet must be given a depth, as resnet:14, got \"resnet:\"");
+  EXPECT_EQ(make({.name = "plain_cnn:x8"}), "[models] plain_cnn must be given a depth, as plain_cnn:8x16, got \"plain_cnn:x8\"");
   EXPECT_EQ(make({.name = "resnet:21"}), "[models] resnet's depth must be 6n + 2 (8, 14, 20, ...), got 21");
   EXPECT_EQ(make({.name = "resnet18:2"}), "[models] resnet18 takes no size, got \"resnet18:2\"");
   EXPECT_EQ(make({.num_classes = 0}), "[models] num_classes must be >= 1, got 0");

@@ -18,10 +18,10 @@ struct Projection : torch::nn::Module {
   Norm norm{nullptr};
 };
 
-// What a block drops; path is this block's own rate.
+// What a block drops, with its own rates of what grows with depth.
 struct BlockDrops {
   DropSpec block, path;
-  double path_rate = 0;
+  double path_rate = 0, shake_rate = 0;
 };
 
 struct Block : torch::nn::Module {
@@ -29,6 +29,7 @@ struct Block : torch::nn::Module {
     block1 = add_drop_block(*this, "drop_block1", drops.block);
     block2 = add_drop_block(*this, "drop_block2", drops.block);
     path = add_drop_path(*this, "drop_path", drops.path, drops.path_rate);
+    shake = add_shake_drop(*this, "shake_drop", drops.shake_rate);
   }
   virtual torch::Tensor forward(const torch::Tensor& x) = 0;
   virtual Branch branch() const = 0;
@@ -49,19 +50,21 @@ struct Block : torch::nn::Module {
   }
   std::vector<ScalarBias> before_conv, after_conv;
   ScalarGate scale{nullptr};
-  // With drop_path the last norm stands in the branch, which may not run, and the activation behind the sum.
+  // With drop_path and shake_drop the last norm stands in the branch, and the activation behind the sum.
   torch::Tensor join(const torch::Tensor& shortcut, const torch::Tensor& x, const BranchFunction& run, Norm& last) {
     torch::Tensor y;
-    if (path.is_empty()) {
+    if (path.is_empty() && shake.is_empty()) {
       y = last->forward_add(run(x), shortcut);
     } else {
-      y = path->add(shortcut, x, [&](const torch::Tensor& kept) { return last->forward_branch(run(kept)); });
+      const auto branch = [&](const torch::Tensor& kept) { return through(shake, last->forward_branch(run(kept))); };
+      y = path.is_empty() ? shortcut + branch(x) : path->add(shortcut, x, branch);
       y = last->activate_sum(y, /*overwrite=*/!y.is_same(shortcut));
     }
     return through(block2, y);
   }
   DropBlock block1{nullptr}, block2{nullptr};
   DropPath path{nullptr};
+  ShakeDrop shake{nullptr};
 };
 
 // conv3x3 - norm - act - conv3x3 - norm, + shortcut, act (He et al. 2015, arXiv:1512.03385).
@@ -146,8 +149,8 @@ Plan plan_of(const ModelOptions& options) {
     return {false, stride, 32, {1, 1, 1}, {32, 64, 128}, false};
   }
   const int64_t depth = row == "resnet" ? name.depth : std::stoll(std::string(row.substr(6)));
-  const int64_t n = (depth - 2) / 6;
-  return {false, 1, 16, {n, n, n}, {16, 32, 64}, false};
+  const int64_t n = (depth - 2) / 6, width = row == "resnet" ? name.width : 16;
+  return {false, 1, width, {n, n, n}, {width, 2 * width, 4 * width}, false};
 }
 
 class ResNet : public Model {
@@ -155,9 +158,10 @@ class ResNet : public Model {
   ResNet(ModelOptions resolved, const Plan& plan) : Model(std::move(resolved)), large_stem_(plan.large_stem) {
     const Style style = style_of(options_);
     const DropPlan drops =
-        drops_of(options_, {"dropout", "spatial_dropout", "drop_block", "drop_path", "drop_connect"});
-    const std::vector<double> rates =
-        drop_path_rates(drops.path.p, std::accumulate(plan.blocks.begin(), plan.blocks.end(), int64_t{0}));
+        drops_of(options_, {"dropout", "spatial_dropout", "drop_block", "drop_path", "drop_connect", "shake_drop"});
+    const int64_t blocks = std::accumulate(plan.blocks.begin(), plan.blocks.end(), int64_t{0});
+    const std::vector<double> rates = drop_path_rates(drops.path.p, blocks);
+    const std::vector<double> shakes = drop_path_rates(drops.shake.p, blocks, DropPathRule::paper);
     conv1_ = register_module(
         "conv1", large_stem_
                      ? std::make_shared<Conv2d>(options_.in_channels, plan.stem_width, 7, 2, 3, style)
@@ -177,7 +181,8 @@ class ResNet : public Model {
         const int64_t width = plan.widths[stage];
         const BlockDrops own{.block = stage + 2 >= plan.blocks.size() ? drops.block : DropSpec(),
                              .path = drops.path,
-                             .path_rate = rates[blocks_.size()]};
+                             .path_rate = rates[blocks_.size()],
+                             .shake_rate = shakes[blocks_.size()]};
         std::shared_ptr<Block> block;
         if (plan.bottleneck) {
           block = layer->add(std::make_shared<Bottleneck>(features_, width, stride, style, own));

@@ -6,7 +6,8 @@ namespace {
 
 // norm - act - conv3x3 - norm - act - conv3x3, + shortcut. A projection starts from the activated input.
 struct PreActBlock : torch::nn::Module {
-  PreActBlock(int64_t in, int64_t out, int64_t stride, const Style& style, const DropPlan& drops, double path_rate) {
+  PreActBlock(int64_t in, int64_t out, int64_t stride, const Style& style, const DropPlan& drops, double path_rate,
+              double shake_rate) {
     NormOptions first = style.normed(in, true);
     first.overwrite_input = false;  // the shortcut needs it
     bn1 = register_module("bn1", Norm(first));
@@ -17,6 +18,7 @@ struct PreActBlock : torch::nn::Module {
     block1 = add_drop_block(*this, "drop_block1", drops.block);
     block2 = add_drop_block(*this, "drop_block2", drops.block);
     path = add_drop_path(*this, "drop_path", drops.path, path_rate);
+    shake = add_shake_drop(*this, "shake_drop", shake_rate);
     if (stride != 1 || in != out) {
       downsample = register_module("downsample", std::make_shared<Conv2d>(in, out, 1, stride, 0, style.without_bias()));
     }
@@ -33,12 +35,14 @@ struct PreActBlock : torch::nn::Module {
     const auto convolutions = [&](const torch::Tensor& a) {
       const torch::Tensor middle = through(drop, through(block1, bn2->forward(shifted(conv1->forward(a), bias2a))));
       const torch::Tensor y = conv2->forward(shifted(middle, bias2b));
-      return scale ? scale->forward(y) : y;
+      return through(shake, scale ? scale->forward(y) : y);
     };
     torch::Tensor y;
     if (path.is_empty()) {
       const torch::Tensor a = activated(x);
-      y = convolutions(a).add_(downsample ? downsample->forward(a) : x);
+      const torch::Tensor shortcut = downsample ? downsample->forward(a) : x;
+      y = convolutions(a);
+      y = shake ? y + shortcut : y.add_(shortcut);
     } else if (downsample) {
       const torch::Tensor a = activated(x);
       y = path->add(downsample->forward(a), a, convolutions);
@@ -53,6 +57,7 @@ struct PreActBlock : torch::nn::Module {
   Dropout drop{nullptr};
   DropBlock block1{nullptr}, block2{nullptr};
   DropPath path{nullptr};
+  ShakeDrop shake{nullptr};
   std::shared_ptr<Conv2d> conv1, conv2, downsample;
 };
 
@@ -64,8 +69,9 @@ class WideResNet : public Model {
     const ModelName name = parse_model_name(options_.name);
     const int64_t n = (name.depth - 4) / 6;
     const DropPlan drops =
-        drops_of(options_, {"dropout", "spatial_dropout", "drop_block", "drop_path", "drop_connect"});
+        drops_of(options_, {"dropout", "spatial_dropout", "drop_block", "drop_path", "drop_connect", "shake_drop"});
     const std::vector<double> rates = drop_path_rates(drops.path.p, 3 * n);
+    const std::vector<double> shakes = drop_path_rates(drops.shake.p, 3 * n, DropPathRule::paper);
     conv1_ = register_module("conv1", std::make_shared<Conv2d>(options_.in_channels, 16, 3, 1, 1, style.without_bias()));
     int64_t in = 16;
     for (int64_t stage = 0; stage < 3; ++stage) {
@@ -76,7 +82,7 @@ class WideResNet : public Model {
         DropPlan own = drops;
         if (stage == 0) own.block = {};
         blocks_.push_back(layer->add(std::make_shared<PreActBlock>(in, out, i == 0 && stage > 0 ? 2 : 1, style, own,
-                                                                   rates[blocks_.size()])));
+                                                                   rates[blocks_.size()], shakes[blocks_.size()])));
         block_names_.push_back(stage_name + '.' + std::to_string(i));
         in = out;
       }

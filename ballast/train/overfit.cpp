@@ -24,7 +24,7 @@ RunOptions bare(RunOptions o) {
   o.augment.cutmix_alpha = Auto<double>(0);
   o.augment.cutmix_minmax.clear();
   for (std::string* drop : {&o.model.drop, &o.model.spatial_dropout, &o.model.alpha_dropout, &o.model.drop_connect,
-                            &o.model.drop_block, &o.model.drop_path, &o.model.patch_dropout}) {
+                            &o.model.drop_block, &o.model.drop_path, &o.model.patch_dropout, &o.model.shake_drop, &o.model.drop_rate}) {
     *drop = "0";
   }
   o.optim.weight_decay = Auto<double>(0);

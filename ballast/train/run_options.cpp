@@ -112,6 +112,16 @@ std::string check_drop(const std::string& text) {
   }
 }
 
+std::string check_drop_rates(const std::string& text) {
+  try {
+    parse_drop_rates(text);
+    return "";
+  } catch (const std::invalid_argument& error) {
+    const std::string what = error.what();
+    return "is wrong: " + what.substr(what.find("] ") + 2);
+  }
+}
+
 std::string check_drop_schedule(const std::string& text) {
   try {
     parse_rate_schedule(text);
@@ -229,6 +239,10 @@ void describe(Visitor& visit, ModelSection& o) {
   visit("drop_block", o.drop_block, {.help = "drop blocks of the maps of the last two stages (size 7)", .flags = "--drop-block", .value_name = "P[:SIZE][:shared]", .check = check_drop<4>});
   visit("drop_path", o.drop_path, {.help = "drop residual branches (stochastic depth), P growing with depth; batch saves their time", .flags = "--drop-path", .value_name = "P[:row|:batch]", .check = check_drop<5>});
   visit("patch_dropout", o.patch_dropout, {.help = "drop patches of a transformer's input", .flags = "--patch-dropout", .value_name = "P", .check = check_drop<6>});
+  visit("shake_drop", o.shake_drop, {.help = "shake residual branches by random factors (ShakeDrop), P growing with depth", .flags = "--shake-drop", .value_name = "P", .check = check_drop<7>});
+  visit("drop_rate", o.drop_rate, {.help = "other rates for layers that drop, by their names in `ballast inspect MODEL --drop P ...`: "
+                                           "'layer3.*=0.2,fc*=0'",
+                                   .flags = "--drop-rate", .value_name = "GLOB=P,...", .check = check_drop_rates});
   visit("drop_schedule", o.drop_schedule, {.help = "rates of the drops over the run: ramp[:END], cosine[:END] from 0 to P; early[:SHARE] P "
                                                    "only at first, late[:SHARE] only later; all, or one as drop_block=ramp",
                                            .flags = "--drop-schedule", .value_name = "[STEM=]FORM", .check = check_drop_schedule});

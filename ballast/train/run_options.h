@@ -51,6 +51,8 @@ struct ModelSection {
   std::string drop_block = "0";
   std::string drop_path = "0";
   std::string patch_dropout = "0";
+  std::string shake_drop = "0";
+  std::string drop_rate = "0";
   std::vector<std::string> drop_schedule;  ///< [STEM=]FORM, see parse_rate_schedule(); empty: constant rates
 };
 

@@ -209,6 +209,8 @@ RunSetup set_up_run(const RunOptions& options) {
   setup.model.drop_block = o.model.drop_block;
   setup.model.drop_path = o.model.drop_path;
   setup.model.patch_dropout = o.model.patch_dropout;
+  setup.model.shake_drop = o.model.shake_drop;
+  setup.model.drop_rate = o.model.drop_rate;
 
   const int64_t n = setup.data.train_size();
   const int64_t batch = o.train.batch_size;

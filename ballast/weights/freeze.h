@@ -4,15 +4,11 @@
 
 #include <cstdint>
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include <ballast/drop/drop_layer.h>
 
 namespace ballast {
-
-/// Whether a dotted name matches a glob: `*` any characters (dots too), `?` one, everything else itself.
-bool glob_matches(std::string_view glob, std::string_view name);
 
 /// A norm or a drop that freeze() stopped.
 struct FrozenLayer {

@@ -7,8 +7,8 @@
 #include <sstream>
 
 #include <ballast/base/check.h>
+#include <ballast/base/glob.h>
 #include <ballast/models/model.h>
-#include <ballast/weights/freeze.h>
 
 namespace ballast {
 namespace {

@@ -50,6 +50,7 @@ class Drop(WithRun):
         "drop_block": ("plain_cnn:3x4", "--drop-block", "0.2:3"),
         "drop_path": ("resnet8", "--drop-path", "0.5"),
         "patch_dropout": ("vit_tiny", "--patch-dropout", "0.5"),
+        "shake_drop": ("resnet8", "--shake-drop", "0.5"),
     }
 
     def weights(self, model, *flags):
@@ -95,6 +96,17 @@ class Drop(WithRun):
         self.assertEqual(places["drop"]["technique"], "dropout")
         self.assertIn("layer3.2.drop_path: drop_path, p 0.4",
                       self.here("inspect", "resnet20", "--drop-path", "0.4", "--input", "3x32x32").out)
+
+    def test_rates_by_name(self):
+        drops = ["--drop-path", "0.4", "--drop-rate", "layer2.*=0.25,layer3.0.*=0"]
+        places = {row["name"]: row["p"] for row in self.here("inspect", "resnet20", *drops, "--input", "3x32x32", "--json").json()["drops"]}
+        self.assertEqual((places["layer2.1.drop_path"], places["layer3.0.drop_path"], places["layer3.2.drop_path"]), (0.25, 0, 0.4))
+        self.assertNotEqual(self.weights("resnet8", "--drop-path", "0.5", "--drop-rate", "layer3.*=0"), self.weights("resnet8", "--drop-path", "0.5"))
+        for value, text in (("layer9.*=0.1", "[drop_rate] layer9.* must match a layer that drops, got none; there are layer2.0.drop_path"),
+                            ("layer3=2", "a rule must have the form GLOB=P with P in [0, 1], got \"layer3=2\"")):
+            result = self.here("train", "--data", "photos", "--model", "resnet8", "--drop-path", "0.5", "--drop-rate", value, "--dry-run")
+            self.assertEqual(result.code, 2, result.err)
+            self.assertIn(text, result.err)
 
     def test_the_preview_shows_masks_of_each_kind(self):
         result = self.here("drop", "preview", "--p", "0.3", "--out", "masks.png", "--json")

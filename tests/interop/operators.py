@@ -127,6 +127,54 @@ def main():
     except Exception as e:
         check.true("augment: a mistake is an error with its column", 'column 1: "rotaet" is not an operation' in str(e), str(e)[:300])
 
+    # Drops: by their key, the backward by the same; dropped and kept as torch's own form has it, with our mask.
+    key = 1234567890123456789
+    maps = torch.linspace(-2, 2, 8 * 6 * 10 * 9, dtype=torch.float64).view(8, 6, 10, 9)
+    drops = {
+        "dropout": lambda t: ops.dropout(t, 0.25, 1 / 0.75, key),
+        "spatial_dropout": lambda t: ops.spatial_dropout(t, 0.25, 1 / 0.75, key),
+        "drop_path": lambda t: ops.drop_path(t, 0.25, 1 / 0.75, False, key),
+        "drop_block": lambda t: ops.drop_block(t, 0.25, 3, True, 0, 0, key),
+    }
+    for name, op in drops.items():
+        for channels_last in (False, True):
+            x = maps.contiguous(memory_format=torch.channels_last) if channels_last else maps.clone()
+            x.requires_grad_()
+            where = f"{name}{' channels_last' if channels_last else ''}"
+            mask = op(torch.ones_like(maps)) != 0
+            share = 1 - mask.double().mean().item()
+            check.true(f"{where}: drops some", 0.02 < share < 0.6, str(share))
+            y = op(x)
+            check.close(where, y, maps * mask / 0.75, 1e-12)
+            weights = torch.cos(torch.arange(maps.numel()).double()).view(maps.shape)
+            check.close(f"{where}: gradient", torch.autograd.grad((y * weights).sum(), x)[0], weights * mask / 0.75, 1e-12)
+    small = torch.linspace(-2, 2, 3 * 4 * 2 * 3, dtype=torch.float64).view(3, 4, 2, 3)
+    rows, weight = (torch.arange(n, dtype=torch.float64).cos().view(-1, 5) for n in (15, 20))
+    tokens = torch.linspace(-1, 1, 2 * 5 * 3, dtype=torch.float64).view(2, 5, 3)
+    calls = {
+        "dropout": (ops.dropout, (small, 0.25, 1 / 0.75, key)),
+        "spatial_dropout": (ops.spatial_dropout, (small, 0.25, 1 / 0.75, key)),
+        "alpha_dropout": (ops.alpha_dropout, (small, 0.25, False, key)),
+        "drop_path": (ops.drop_path, (small, 0.25, 1 / 0.75, False, key)),
+        "drop_block": (ops.drop_block, (small, 0.25, 2, True, 0, 0, key)),
+        "patch_dropout": (ops.patch_dropout, (tokens, 0.5, 1, key)),
+        "shake_drop": (ops.shake_drop, (small, 0.5, False, key)),
+        "drop_connect": (ops.drop_connect, (rows, weight, 6, 0.25, 1 / 0.75, key)),
+    }
+    for name, (op, arguments) in calls.items():
+        tensors = [a.clone().requires_grad_() for a in arguments if isinstance(a, torch.Tensor)]
+        rest = [a for a in arguments if not isinstance(a, torch.Tensor)]
+        f = lambda *t, op=op, rest=rest: (lambda r: r if isinstance(r, torch.Tensor) else r[0])(op(*t, *rest))
+        if name != "shake_drop":  # whose backward is not the derivative, on purpose
+            check.passes(f"{name}: gradcheck", lambda: torch.autograd.gradcheck(f, tensors, eps=1e-6, atol=1e-5, rtol=1e-3))
+            check.passes(f"{name}: gradgradcheck", lambda: torch.autograd.gradgradcheck(f, tensors, eps=1e-6, atol=1e-5, rtol=1e-3))
+        for dtype in (torch.float32, torch.bfloat16):
+            typed = [t.detach().to(dtype).requires_grad_() for t in tensors]
+            check.passes(f"{name} {str(dtype)[6:]}: opcheck", lambda: torch.library.opcheck(op.default, (*typed, *rest)))
+    kept, places = ops.patch_dropout(tokens, 0.5, 1, key)
+    check.true("patch_dropout: the prefix and the kept patches, in order", kept.shape == (2, 3, 3) and torch.equal(kept[:, 0], tokens[:, 0]) and
+               all(torch.equal(kept[n, 1:], tokens[n, 1 + places[n]]) for n in range(2)))
+
     def first(result):
         return result if isinstance(result, torch.Tensor) else result[0]
 
