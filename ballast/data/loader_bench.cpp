@@ -30,10 +30,10 @@ void load(benchmark::State& state, const std::string& pipeline_text, int workers
   ballast::Loader loader(data.role(ballast::Role::train), pipeline, {.batch_size = 128, .workers = workers});
   const int64_t wanted = images != nullptr ? std::atoll(images) : 1024;
   int64_t epoch = 0, total = 0;
-  for (auto _ : state) {
-    loader.start_epoch(epoch++);
+  const auto pass = [&](int64_t count) {
     int64_t loaded = 0;
-    while (loaded < wanted) {
+    loader.start_epoch(epoch++);
+    while (loaded < count) {
       const ballast::BatchSlot* batch = loader.next();
       if (batch == nullptr) {
         loader.start_epoch(epoch++);
@@ -41,8 +41,11 @@ void load(benchmark::State& state, const std::string& pipeline_text, int workers
       }
       loaded += batch->n;
     }
-    total += loaded;
-  }
+    return loaded;
+  };
+  // Memory is touched for the first time before the clock runs, as that of the peers is, whose passes share a process.
+  pass(8 * 128);
+  for (auto _ : state) total += pass(wanted);
   state.SetItemsProcessed(total);
 }
 

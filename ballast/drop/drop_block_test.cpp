@@ -1,5 +1,7 @@
 #include <ballast/drop/drop_block.h>
 
+#include <cstdlib>
+
 #include <ballast/base/test_message.h>
 #include <ballast/drop/test_drop.h>
 
@@ -61,6 +63,28 @@ TEST(DropBlock, RealizedShareIsP) {
         EXPECT_LE(std::abs(share - p), 5 * std::sqrt(p * (1 - p) / static_cast<double>(maps))) << h << 'x' << w << " b " << b;
         EXPECT_NEAR(y.max().item<float>(), 1 / (1 - p), 1e-6);
       }
+    }
+  }
+}
+
+// As many maps as make a percent of p five standard errors, by the scatter of the maps themselves.
+TEST(DropBlock, RateIsMetToAPercentOnEveryMapAndBlock) {
+  if (std::getenv("BALLAST_SLOW_TESTS") == nullptr) GTEST_SKIP() << "set BALLAST_SLOW_TESTS to run it";
+  constexpr double p = 0.1;
+  for (auto [h, w] : {std::pair{56, 56}, {28, 28}, {14, 14}, {7, 7}, {5, 9}, {1, 9}, {1, 40}}) {
+    for (int64_t b = 1; b <= 9; ++b) {
+      double sum = 0, squares = 0, maps = 0, error = 1;
+      for (int64_t row = 0; maps < 4'000'000 && error > 0.01 * p / 5; ++row) {
+        const int64_t count = std::max<int64_t>(1000, 4'000'000 / (h * w));
+        const torch::Tensor y = blocks_dropped(torch::ones({1, count, h, w}), {.p = p, .block_size = b}, 11, row);
+        const torch::Tensor shares = (y == 0).to(torch::kDouble).mean({0, 2, 3});
+        sum += shares.sum().item<double>();
+        squares += shares.square().sum().item<double>();
+        maps += static_cast<double>(count);
+        error = std::sqrt((squares / maps - sum * sum / (maps * maps)) / maps);
+      }
+      ASSERT_LE(error, 0.01 * p / 5) << h << 'x' << w << " block " << b;
+      EXPECT_NEAR(sum / maps, p, 0.01 * p) << h << 'x' << w << " block " << b;
     }
   }
 }

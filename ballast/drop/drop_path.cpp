@@ -134,6 +134,15 @@ torch::Tensor DropPathImpl::add(const torch::Tensor& shortcut, const torch::Tens
   return drop_path_add(shortcut, x, branch, options, true, draw.key, draw.first_row);
 }
 
+double DropPathImpl::batch_factor() {
+  check<std::logic_error>(options.mode == DropPathMode::batch, "drop_path", "mode must be batch, got row");
+  const DropRate rate = event_rate(options.drop_prob);
+  if (mode() == DropMode::never || rate.none()) return 1;
+  if (!drops(is_training())) return factor(options, false);
+  const Draw draw = next_draw(options.key);
+  return event(draw.key, 0, options.drop_prob) ? 0 : factor(options, true);
+}
+
 void DropPathImpl::set_drop_rate(double p) {
   detail::check_rate("drop_path", "drop_prob", p, true);
   options.drop_prob = p;

@@ -71,6 +71,9 @@ class DropPathImpl : public torch::nn::Cloneable<DropPathImpl>, public DropLayer
  public:
   explicit DropPathImpl(DropPathOptions options = {});
   torch::Tensor forward(const torch::Tensor& x);
+  /// Mode batch: what the branch of this forward is multiplied by, 0 where it is left out; draws as add does. For who adds in
+  /// one operator with something else.
+  double batch_factor();
   /// shortcut + branch(x), dropping: drop_path_add.
   torch::Tensor add(const torch::Tensor& shortcut, const torch::Tensor& x, const BranchFunction& branch);
   void reset() override {}

@@ -15,6 +15,29 @@ namespace {
 
 using namespace test;
 
+TEST(DropPath, TheFactorOfABatchIsThatOfAdd) {
+  for (bool scale_by_keep : {true, false}) {
+    const DropPathOptions o{.drop_prob = 0.4, .scale_by_keep = scale_by_keep, .mode = DropPathMode::batch};
+    DropPath a(o), b(o);
+    a->set_layer_name("x");
+    b->set_layer_name("x");
+    const torch::Tensor zero = torch::zeros({3, 2}), one = torch::ones({3, 2});
+    int64_t dropped = 0;
+    for (uint64_t step = 0; step < 200; ++step) {
+      const StepScope scope(1, 0, step);
+      const double factor = a->batch_factor();
+      EXPECT_TRUE(torch::allclose(b->add(zero, one, [](const torch::Tensor& x) { return x; }), one * factor));
+      dropped += factor == 0 ? 1 : 0;
+    }
+    expect_count(dropped, 200, 0.4);
+    a->eval();
+    b->eval();
+    EXPECT_NEAR(a->batch_factor(), scale_by_keep ? 1 : 0.6, 1e-9);
+    EXPECT_TRUE(torch::allclose(b->add(zero, one, [](const torch::Tensor& x) { return x; }), one * a->batch_factor()));
+  }
+  EXPECT_THROW(DropPath(DropPathOptions{.drop_prob = 0.4})->batch_factor(), std::logic_error);
+}
+
 TEST(DropPath, RowsAreZeroOrScaledAsTheirEventSays) {
   const torch::Tensor x = draw({50, 3, 4});
   const torch::Tensor y = drop_path(x, {.drop_prob = 0.3}, true, Key(2));

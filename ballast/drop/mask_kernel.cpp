@@ -67,10 +67,10 @@ using D32 = hn::Repartition<uint32_t, D64>;
 using lanes::HWY_NAMESPACE::philox_rounds;
 
 // 16 bits a slot: lane l of a slot is block 16 group + l.
-HWY_INLINE void store_slot(hn::Mask<D32> kept, size_t part, uint16_t* slot) {
+HWY_INLINE void store_slot(hn::Mask<D32> mask, size_t part, uint16_t* slot) {
   const D32 d;
   uint8_t bytes[8] = {};
-  hn::StoreMaskBits(d, kept, bytes);
+  hn::StoreMaskBits(d, mask, bytes);
   if (hn::Lanes(d) == 16) {
     std::memcpy(slot, bytes, 2);
   } else if (hn::Lanes(d) == 8) {

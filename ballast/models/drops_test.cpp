@@ -86,7 +86,8 @@ TEST(Drops, EachPlaceDropsWhileTrainingOnlyAndByItsKey) {
     const torch::Tensor x = pictures();
     plain->eval();
     model->eval();
-    EXPECT_TRUE(torch::allclose(forward(*plain, 0, x), forward(*model, 0, x), 1e-5, 1e-5));
+    // shake_drop's branches are 1 - p of themselves in evaluation.
+    EXPECT_EQ(torch::allclose(forward(*plain, 0, x), forward(*model, 0, x), 1e-5, 1e-5), std::string(c.stem) != "shake_drop");
     model->train();
     const torch::Tensor y = forward(*model, 3, x);
     EXPECT_TRUE(torch::equal(y, forward(*model, 3, x))) << "the same step";
@@ -123,6 +124,40 @@ TEST(Drops, PathRatesGrowWithDepthAndGradientsArrive) {
   EXPECT_EQ(set_drop_rate(*model, "drop_path", 0.1), 8);
 }
 
+// A batch of one picture is decided alike in both modes; mode batch adds in one operator, mode row in several.
+TEST(Drops, PathOfABatchAddsWhatPathOfRowsAdds) {
+  for (const char* norm : {"batch", "group:4", "frn", "none"}) {
+    const auto rows = small("resnet:26", [&](ModelOptions& o) { o.drop_path = "0.5:row", o.norm = norm, o.init = "he"; });
+    const auto batch = small("resnet:26", [&](ModelOptions& o) { o.drop_path = "0.5:batch", o.norm = norm, o.init = "he"; });
+    rows->to(torch::kDouble);
+    batch->to(torch::kDouble);
+    rows->train();
+    batch->train();
+    const torch::Tensor x = pictures(1).to(torch::kDouble);
+    for (uint64_t step = 0; step < 3; ++step) {
+      rows->zero_grad();
+      batch->zero_grad();
+      for (Model* model : {rows.get(), batch.get()}) {
+        const StepScope scope(7, 0, step);
+        const torch::Tensor y = model->forward(x);
+        (y * torch::arange(10, torch::kDouble)).sum().backward();
+      }
+      const auto a = rows->named_parameters(), b = batch->named_parameters();
+      for (const auto& item : a) {
+        const torch::Tensor& left = item.value().grad();
+        const torch::Tensor& right = b[item.key()].grad();
+        const bool none = !left.defined() || left.abs().max().item<double>() == 0;
+        if (none) {
+          EXPECT_TRUE(!right.defined() || right.abs().max().item<double>() == 0) << norm << ' ' << item.key();
+        } else {
+          ASSERT_TRUE(right.defined()) << norm << ' ' << item.key();
+          EXPECT_LE((left - right).abs().max().item<double>(), 1e-9 * left.abs().max().item<double>() + 1e-12) << norm << ' ' << item.key();
+        }
+      }
+    }
+  }
+}
+
 TEST(Drops, RatesByName) {
   const auto model = small("resnet20", [](ModelOptions& o) {
     o.drop_path = "0.4";
@@ -130,8 +165,13 @@ TEST(Drops, RatesByName) {
     o.drop_rate = "layer3.*=0.25,drop=0";
   });
   for (const DropPlace& place : drop_places(*model)) {
-    EXPECT_EQ(place.p == 0.25, place.name.starts_with("layer3.")) << place.name;
-    EXPECT_EQ(place.p == 0, place.name == "drop") << place.name;
+    if (place.name == "drop") {
+      EXPECT_EQ(place.p, 0);
+    } else if (place.name.starts_with("layer3.")) {
+      EXPECT_EQ(place.p, 0.25) << place.name;
+    } else {
+      EXPECT_TRUE(place.p > 0 && place.p <= 0.25) << place.name;  // grows with depth to 0.4
+    }
   }
   try {
     small("lenet", [](ModelOptions& o) {

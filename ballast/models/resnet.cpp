@@ -53,8 +53,14 @@ struct Block : torch::nn::Module {
   // With drop_path and shake_drop the last norm stands in the branch, and the activation behind the sum.
   torch::Tensor join(const torch::Tensor& shortcut, const torch::Tensor& x, const BranchFunction& run, Norm& last) {
     torch::Tensor y;
-    if (path.is_empty() && shake.is_empty()) {
-      y = last->forward_add(run(x), shortcut);
+    if (shake.is_empty() && (path.is_empty() || path->options.mode == DropPathMode::batch)) {
+      const double factor = path.is_empty() ? 1 : path->batch_factor();
+      if (factor != 0) {
+        y = last->forward_add(run(x), shortcut, factor);
+      } else {
+        // What comes in is activated already.
+        y = shortcut.is_same(x) && last->activation_is_idempotent() ? shortcut : last->activate_sum(shortcut, false);
+      }
     } else {
       const auto branch = [&](const torch::Tensor& kept) { return through(shake, last->forward_branch(run(kept))); };
       y = path.is_empty() ? shortcut + branch(x) : path->add(shortcut, x, branch);

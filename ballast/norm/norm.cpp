@@ -148,7 +148,8 @@ torch::Tensor NormImpl::split(const torch::Tensor& x, Act act) {
   });
 }
 
-torch::Tensor NormImpl::normalize(const torch::Tensor& given, const torch::Tensor& residual, Act act) {
+// `scale` is of batch norm.
+torch::Tensor NormImpl::normalize(const torch::Tensor& given, const torch::Tensor& residual, Act act, double scale) {
   if (given.dim() < 2 || given.size(options.channel_dim) != options.channels) {
     fail("norm", "x must have ", options.channels, " channels, got ", detail::shape_text(given));
   }
@@ -171,10 +172,16 @@ torch::Tensor NormImpl::normalize(const torch::Tensor& given, const torch::Tenso
   torch::Tensor y;
   switch (options.kind) {
     case NormKind::none: return given;
-    case NormKind::batch:
-      y = batch_norm_tracked(x, add, weight, bias, {running_mean, running_var, num_batches_tracked}, is_training(),
+    case NormKind::batch: {
+      torch::Tensor gamma = weight, beta = bias;
+      if (scale != 1) {
+        gamma = gamma.defined() ? gamma * scale : at::full({channels}, scale, running_mean.options());
+        beta = beta.defined() ? beta * scale : beta;
+      }
+      y = batch_norm_tracked(x, add, gamma, beta, {running_mean, running_var, num_batches_tracked}, is_training(),
                              batch_options(options, act));
       break;
+    }
     case NormKind::group:
       y = group_norm(x, weight, bias,
                      {.num_channels = channels, .num_groups = options.groups, .eps = eps, .act = act, .act_a = a});
@@ -239,14 +246,19 @@ torch::Tensor NormImpl::forward(const torch::Tensor& x) {
   return activate(normalize(x, {}, Act::none), options.act, options.act_a, may_overwrite(x));
 }
 
-torch::Tensor NormImpl::forward_add(const torch::Tensor& x, const torch::Tensor& residual) {
+torch::Tensor NormImpl::forward_add(const torch::Tensor& x, const torch::Tensor& residual, double scale) {
   if (options.kind == NormKind::batch) {
     const bool fused = detail::is_fused(options.act) && options.act != Act::silu && options.act != Act::hardswish;
-    const torch::Tensor y = normalize(x, residual, fused ? options.act : Act::none);
+    const torch::Tensor y = normalize(x, residual, fused ? options.act : Act::none, scale);
     return fused ? y : activate(y, options.act, options.act_a, true);
   }
   const torch::Tensor y = forward_branch(x);
+  if (scale != 1) return activate_sum(at::add(residual, y, scale), true);
   return activate_sum(may_overwrite(x) ? y.add_(residual) : y + residual, true);
+}
+
+bool NormImpl::activation_is_idempotent() const {
+  return options.act == Act::none || (options.act == Act::relu && !has_activation_of_its_own(options.kind));
 }
 
 torch::Tensor NormImpl::forward_branch(const torch::Tensor& x) {

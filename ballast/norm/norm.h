@@ -80,12 +80,14 @@ class NormImpl : public torch::nn::Cloneable<NormImpl>, public HasLayerRole {
   explicit NormImpl(NormOptions options);
 
   torch::Tensor forward(const torch::Tensor& x);
-  /// act(norm(x) + residual): the end of a residual block. residual: the shape of x.
-  torch::Tensor forward_add(const torch::Tensor& x, const torch::Tensor& residual);
+  /// act(scale norm(x) + residual): the end of a residual block. residual: the shape of x.
+  torch::Tensor forward_add(const torch::Tensor& x, const torch::Tensor& residual, double scale = 1);
   /// The same in two steps, where something stands between: activate_sum(forward_branch(x) + residual). With overwrite,
   /// y is used by nobody else.
   torch::Tensor forward_branch(const torch::Tensor& x);
   torch::Tensor activate_sum(const torch::Tensor& y, bool overwrite);
+  /// activate_sum leaves its own results as they are, as ReLU does.
+  bool activation_is_idempotent() const;
 
   void reset() override;
   void pretty_print(std::ostream& stream) const override;
@@ -107,7 +109,7 @@ class NormImpl : public torch::nn::Cloneable<NormImpl>, public HasLayerRole {
   NormImpl(NormOptions options, const Adopt& adopt);
   void register_all(const Adopt& adopt);
   torch::Tensor split(const torch::Tensor& x, Act act);
-  torch::Tensor normalize(const torch::Tensor& x, const torch::Tensor& residual, Act act);
+  torch::Tensor normalize(const torch::Tensor& x, const torch::Tensor& residual, Act act, double scale = 1);
   bool may_overwrite(const torch::Tensor& x) const;
 };
 TORCH_MODULE(Norm);

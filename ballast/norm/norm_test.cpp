@@ -120,6 +120,30 @@ TEST(Norm, LayoutAndInputStayAndGradientsDoNotDependOnLayout) {
   }
 }
 
+TEST(Norm, ForwardAddScalesTheNormAndLeavesTheResidual) {
+  for (const NormRow& row : kNorms) {
+    for (Act act : {Act::none, Act::relu, Act::silu}) {
+      torch::Tensor x = draw({4, 4, 5, 7}).requires_grad_(), z = draw({4, 4, 5, 7}).requires_grad_();
+      const torch::Tensor residual = draw({4, 4, 5, 7}) * -0.5;
+      Norm a = make({.kind = row.kind, .channels = 4, .groups = 2, .act = act});
+      Norm b = make({.kind = row.kind, .channels = 4, .groups = 2, .act = act});
+      const torch::Tensor ya = a->forward_add(x, residual, 1.7);
+      const torch::Tensor yb = b->activate_sum(b->forward_branch(z) * 1.7 + residual, false);
+      EXPECT_TRUE(torch::allclose(ya, yb, 1e-9, 1e-10)) << row.name;
+      ya.square().sum().backward();
+      yb.square().sum().backward();
+      EXPECT_TRUE(torch::allclose(x.grad(), z.grad(), 1e-7, 1e-8)) << row.name;
+      const auto pa = a->named_parameters(), pb = b->named_parameters();
+      for (const auto& p : pa) {
+        if (!p.value().grad().defined()) continue;
+        EXPECT_TRUE(torch::allclose(p.value().grad(), pb[p.key()].grad(), 1e-7, 1e-8)) << row.name << ' ' << p.key();
+      }
+      const bool stays = torch::equal(a->activate_sum(ya.detach(), false), ya.detach());
+      EXPECT_TRUE(stays || !a->activation_is_idempotent()) << row.name;
+    }
+  }
+}
+
 TEST(Norm, GradientsAreThoseOfDifferences) {
   for (const NormRow& row : kNorms) {
     for (Act act : {Act::none, Act::relu, Act::tanh, Act::silu}) {
