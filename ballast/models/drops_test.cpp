@@ -192,6 +192,20 @@ TEST(Drops, ShakeRatesGrowWithDepthToTheLastBlock) {
   EXPECT_DOUBLE_EQ(places.back().p, 0.5);
 }
 
+// The sum of a branch is taken in place: the operator behind it must not need what it returned.
+TEST(Drops, ShakenNetsHaveGradientsInEveryBlock) {
+  for (const std::string name : {"resnet8", "wide_resnet:10x1"}) {
+    const auto model = small(name, [](ModelOptions& o) { o.shake_drop = "0.5"; });
+    model->train();
+    const StepScope scope(7, 0, 3, 0);
+    model->forward(pictures()).square().sum().backward();
+    for (const auto& item : model->named_parameters()) {
+      ASSERT_TRUE(item->grad().defined()) << name << ' ' << item.key();
+      EXPECT_TRUE(item->grad().isfinite().all().item<bool>()) << name << ' ' << item.key();
+    }
+  }
+}
+
 TEST(Drops, AModelWithoutAPlaceSaysSo) {
   try {
     small("mlp:2x16", [](ModelOptions& o) { o.drop_path = "0.2"; });

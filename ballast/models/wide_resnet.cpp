@@ -41,8 +41,7 @@ struct PreActBlock : torch::nn::Module {
     if (path.is_empty()) {
       const torch::Tensor a = activated(x);
       const torch::Tensor shortcut = downsample ? downsample->forward(a) : x;
-      y = convolutions(a);
-      y = shake ? y + shortcut : y.add_(shortcut);
+      y = convolutions(a).add_(shortcut);
     } else if (downsample) {
       const torch::Tensor a = activated(x);
       y = path->add(downsample->forward(a), a, convolutions);

@@ -100,36 +100,30 @@ std::string check_group(const std::string& text) {
   }
 }
 
+/// What `parse` says of a text it refuses, without the stem.
+template <class Parse>
+std::string check_text(Parse parse) {
+  try {
+    parse();
+    return "";
+  } catch (const std::invalid_argument& error) {
+    const std::string what = error.what();
+    return "is wrong: " + what.substr(what.find("] ") + 2);
+  }
+}
+
 /// By row of the catalog of drops.
 template <size_t row>
 std::string check_drop(const std::string& text) {
-  try {
-    parse_drop(kDrops[row].stem, text);
-    return "";
-  } catch (const std::invalid_argument& error) {
-    const std::string what = error.what();
-    return "is wrong: " + what.substr(what.find("] ") + 2);
-  }
+  return check_text([&] { parse_drop(kDrops[row].stem, text); });
 }
 
 std::string check_drop_rates(const std::string& text) {
-  try {
-    parse_drop_rates(text);
-    return "";
-  } catch (const std::invalid_argument& error) {
-    const std::string what = error.what();
-    return "is wrong: " + what.substr(what.find("] ") + 2);
-  }
+  return check_text([&] { parse_drop_rates(text); });
 }
 
 std::string check_drop_schedule(const std::string& text) {
-  try {
-    parse_rate_schedule(text);
-    return "";
-  } catch (const std::invalid_argument& error) {
-    const std::string what = error.what();
-    return "is wrong: " + what.substr(what.find("] ") + 2);
-  }
+  return check_text([&] { parse_rate_schedule(text); });
 }
 
 std::string check_milestone(const std::string& text) {
