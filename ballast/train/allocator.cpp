@@ -72,6 +72,11 @@ class CachingAllocator final : public c10::Allocator {
     return s;
   }
 
+  void reset_peak() {
+    std::lock_guard lock(mutex_);
+    stats_.peak = stats_.in_use;
+  }
+
   void empty() {
     std::lock_guard lock(mutex_);
     empty_locked();
@@ -209,6 +214,13 @@ void install_caching_allocator(const AllocatorOptions& options) {
 AllocatorStats allocator_stats() {
   std::lock_guard lock(install_mutex);
   return installed == nullptr ? AllocatorStats{} : installed->stats();
+}
+
+void reset_allocator_peak() {
+  std::lock_guard lock(install_mutex);
+  if (installed != nullptr) {
+    installed->reset_peak();
+  }
 }
 
 void empty_allocator_cache() {

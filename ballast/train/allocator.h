@@ -34,6 +34,9 @@ void install_caching_allocator(const AllocatorOptions& options = {});
 
 AllocatorStats allocator_stats();
 
+/// The peak becomes what is in use now.
+void reset_allocator_peak();
+
 /// Returns all cached blocks to the system.
 void empty_allocator_cache();
 

@@ -48,16 +48,18 @@ Tensor half() { return maps().to(torch::kBFloat16); }
 Tensor last() { return maps().contiguous(torch::MemoryFormat::ChannelsLast); }
 uint64_t next_key = 0;
 
-void copy(benchmark::State& state) {
-  const Tensor x = maps(), y = torch::ones_like(x);
-  const auto bytes = static_cast<size_t>(x.numel()) * 4;
+// x to y as the forward, gy to gx as the backward.
+void copy(benchmark::State& state, const Tensor& x) {
+  const Tensor y = torch::ones_like(x), gy = torch::ones_like(x), gx = torch::ones_like(x);
+  const auto bytes = static_cast<size_t>(x.numel() * x.element_size());
+  const auto parts = 2 * static_cast<size_t>(at::get_num_threads());
   for (auto _ : state) {
-    // Twice: one way for the forward, one for the backward.
-    for (int i = 0; i < 2; ++i) {
-      at::parallel_for(0, 2 * at::get_num_threads(), 1, [&](int64_t begin, int64_t end) {
-        const size_t parts = 2 * static_cast<size_t>(at::get_num_threads()), size = bytes / parts;
+    for (const auto& [from, to] : {std::pair(&x, &y), std::pair(&gy, &gx)}) {
+      const auto* source = static_cast<const char*>(from->data_ptr());
+      auto* target = static_cast<char*>(to->data_ptr());
+      at::parallel_for(0, static_cast<int64_t>(parts), 1, [&](int64_t begin, int64_t end) {
         for (auto k = static_cast<size_t>(begin); k < static_cast<size_t>(end); ++k) {
-          std::memcpy(static_cast<char*>(y.data_ptr()) + k * size, static_cast<const char*>(x.data_ptr()) + k * size, size);
+          std::memcpy(target + k * (bytes / parts), source + k * (bytes / parts), bytes / parts);
         }
       });
       benchmark::ClobberMemory();
@@ -149,6 +151,8 @@ void resnet56(benchmark::State& state, const std::string& path) {
   state.SetItemsProcessed(state.iterations() * 32);
 }
 
+void copy_case(benchmark::State& s) { copy(s, maps()); }
+void copy_bf16_case(benchmark::State& s) { copy(s, half()); }
 void dropout_ballast_case(benchmark::State& s) { element(s, maps()); }
 void dropout_torch_case(benchmark::State& s) { element_torch(s, maps()); }
 void dropout_bf16_ballast_case(benchmark::State& s) { element(s, half()); }
@@ -161,7 +165,8 @@ void resnet56_row_case(benchmark::State& s) { resnet56(s, "0.5:row"); }
 
 #define BALLAST_BENCH(function, name) \
   BENCHMARK(function)->Name(name)->UseRealTime()->Unit(benchmark::kMillisecond)
-BALLAST_BENCH(copy, "copy");
+BALLAST_BENCH(copy_case, "copy");
+BALLAST_BENCH(copy_bf16_case, "copy_bf16");
 BALLAST_BENCH(dropout_ballast_case, "dropout/ballast");
 BALLAST_BENCH(dropout_torch_case, "dropout/torch");
 BALLAST_BENCH(dropout_bf16_ballast_case, "dropout_bf16/ballast");
