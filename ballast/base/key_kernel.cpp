@@ -35,7 +35,6 @@ using VF = hn::Vec<F>;
 constexpr double kTwo52 = 0x1p52;
 
 using lanes::HWY_NAMESPACE::log_of;
-using lanes::HWY_NAMESPACE::philox_rounds;
 
 HWY_INLINE VF Uniform(VU bits) {
   const U du;
@@ -54,12 +53,10 @@ void UniformGroups(uint64_t key, uint64_t group, double* HWY_RESTRICT out, size_
   for (size_t g = 0; g < groups; ++g, out += 32) {
     const uint64_t block = 16 * (group + g);
     for (size_t lane = 0; lane < 16; lane += lanes) {
-      VU c0 = hn::Add(hn::Set(du, block + lane), hn::Iota(du, 0));
-      VU c1 = hn::ShiftRight<32>(c0);
-      VU c2 = hn::Zero(du), c3 = hn::Zero(du);
-      philox_rounds(c0, c1, c2, c3, key);
-      hn::StoreU(Uniform(hn::Or(hn::And(c0, low), hn::ShiftLeft<32>(c1))), df, out + lane);
-      hn::StoreU(Uniform(hn::Or(hn::And(c2, low), hn::ShiftLeft<32>(c3))), df, out + 16 + lane);
+      lanes::HWY_NAMESPACE::PhiloxBlocks<VU> b{.c0 = hn::Add(hn::Set(du, block + lane), hn::Iota(du, 0))};
+      lanes::HWY_NAMESPACE::philox_stream(key, static_cast<uint32_t>(block >> 32), b);
+      hn::StoreU(Uniform(hn::Or(hn::And(b.c0, low), hn::ShiftLeft<32>(b.c1))), df, out + lane);
+      hn::StoreU(Uniform(hn::Or(hn::And(b.c2, low), hn::ShiftLeft<32>(b.c3))), df, out + 16 + lane);
     }
   }
 }

@@ -64,7 +64,7 @@ void DrawSplit(uint64_t key, uint64_t group, size_t groups, uint32_t threshold, 
 using D64 = hn::CappedTag<uint64_t, 8>;
 using D32 = hn::Repartition<uint32_t, D64>;
 
-using lanes::HWY_NAMESPACE::philox_rounds;
+using Blocks = lanes::HWY_NAMESPACE::PhiloxBlocks<hn::Vec<D64>>;
 
 // 16 bits a slot: lane l of a slot is block 16 group + l.
 HWY_INLINE void store_slot(hn::Mask<D32> mask, size_t part, uint16_t* slot) {
@@ -92,14 +92,10 @@ HWY_INLINE void for_groups(uint64_t key, uint64_t group, size_t groups, const Be
   for (size_t g = 0; g < groups; ++g) {
     begin(g);
     const uint64_t first = (group + g) * 16;  // its low half has room for 15 more
-    const auto high = hn::Set(d, first >> 32);
     for (size_t part = 0; part < parts; ++part) {
       const uint64_t base = (first & 0xffffffff) + part * 2 * n64;
-      auto a0 = hn::Add(twice, hn::Set(d, base)), b0 = hn::Add(twice, hn::Set(d, base + 1));
-      auto a1 = high, b1 = high;
-      auto a2 = hn::Zero(d), b2 = a2, a3 = a2, b3 = a2;
-      philox_rounds(a0, a1, a2, a3, key);
-      philox_rounds(b0, b1, b2, b3, key);
+      Blocks a{.c0 = hn::Add(twice, hn::Set(d, base))}, b{.c0 = hn::Add(twice, hn::Set(d, base + 1))};
+      lanes::HWY_NAMESPACE::philox_stream(key, static_cast<uint32_t>(first >> 32), a, b);
       const auto slots = [&](size_t w, auto even, auto odd) HWY_ATTR {
         const auto bits = hn::OddEven(hn::BitCast(d32, hn::ShiftLeft<32>(odd)), hn::BitCast(d32, even));
         if constexpr (kWide) {
@@ -109,10 +105,10 @@ HWY_INLINE void for_groups(uint64_t key, uint64_t group, size_t groups, const Be
           use(g, 2 * w + 1, part, bits);
         }
       };
-      slots(0, a0, b0);
-      slots(1, a1, b1);
-      slots(2, a2, b2);
-      slots(3, a3, b3);
+      slots(0, a.c0, b.c0);
+      slots(1, a.c1, b.c1);
+      slots(2, a.c2, b.c2);
+      slots(3, a.c3, b.c3);
     }
     end(g);
   }

@@ -40,7 +40,6 @@ using VF = hn::Vec<F>;
 constexpr size_t kPart = 512;
 
 using lanes::HWY_NAMESPACE::log_of;
-using lanes::HWY_NAMESPACE::philox_rounds;
 
 /// (word + 1/2) 2^-32 of the low halves.
 HWY_INLINE VD Uniform(VU word) {
@@ -58,9 +57,9 @@ HWY_INLINE void Uniforms(uint64_t key, uint32_t slot, uint64_t block, double* ou
   const size_t lanes = hn::Lanes(du);
   for (size_t at = 0; at < kPart / 4; at += lanes, out += 4 * lanes) {
     const VU index = hn::Add(hn::Set(du, block + at), hn::Iota(du, 0));
-    VU c0 = hn::Set(du, uint64_t{slot}), c1 = hn::Zero(du), c2 = index, c3 = hn::ShiftRight<32>(index);
-    philox_rounds(c0, c1, c2, c3, key);
-    hn::StoreInterleaved4(Uniform(c0), Uniform(c1), Uniform(c2), Uniform(c3), dd, out);
+    lanes::HWY_NAMESPACE::PhiloxBlocks<VU> b{hn::Set(du, uint64_t{slot}), hn::Zero(du), index, hn::ShiftRight<32>(index)};
+    lanes::HWY_NAMESPACE::philox_rounds(0, key, b);
+    hn::StoreInterleaved4(Uniform(b.c0), Uniform(b.c1), Uniform(b.c2), Uniform(b.c3), dd, out);
   }
 }
 
