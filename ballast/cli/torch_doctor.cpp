@@ -149,6 +149,25 @@ Finding check_data_set() {
   }
 }
 
+Finding check_matrices() {
+  constexpr int64_t kSide = 512;
+  const torch::Tensor a = torch::full({kSide, kSide}, 0.5), b = torch::ones({kSide, kSide});
+  at::mm(a, b);
+  double best = 1e9;
+  for (int round = 0; round < 3; ++round) {
+    const auto start = std::chrono::steady_clock::now();
+    at::mm(a, b);
+    best = std::min(best, seconds_since(start));
+  }
+  const double speed = 2.0 * kSide * kSide * kSide / best / 1e9;
+  Finding f{"matrices", Verdict::ok, blas_name() + ": " + format_fixed(speed, speed < 10 ? 1 : 0) + " GFLOP/s", ""};
+  if (speed < 8) {
+    f.verdict = Verdict::warn;
+    f.remedy = "another BLAS makes mlp, lenet and vit_tiny several times faster: apt install libopenblas0-openmp";
+  }
+  return f;
+}
+
 Finding check_steps() {
   ModelOptions options;
   options.name = "resnet8_wide";
@@ -181,7 +200,7 @@ int doctor_with_torch(const Session& session, const DoctorRequest& request) {
   const std::vector<std::pair<const char*, Check>> checks = {
       {"threads", [&] { return check_threads(request.threads); }},
       {"instructions", check_isa}, {"memory", check_memory}, {"disk", check_disk},
-      {"decoding", check_decoding}, {"data", check_data_set}, {"training", check_steps}};
+      {"decoding", check_decoding}, {"data", check_data_set}, {"matrices", check_matrices}, {"training", check_steps}};
   ordered_json all = ordered_json::array();
   bool fit = true;
   for (const auto& [name, check_one] : checks) {

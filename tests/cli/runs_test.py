@@ -538,7 +538,7 @@ class Use(WithRun):
         doctor = self.here("doctor", "--json")
         self.assertEqual(doctor.code, 0, doctor.err + doctor.out)
         self.assertEqual({c["check"] for c in doctor.json()["checks"]},
-                         {"threads", "instructions", "memory", "disk", "decoding", "data", "training"})
+                         {"threads", "instructions", "memory", "disk", "decoding", "data", "matrices", "training"})
         bench = self.here("bench", "loader", "decode", "--seconds", "0.05", "--json").json()
         self.assertEqual([m["name"] for m in bench], ["decode", "loader"])
         self.assertTrue(all(m["value"] > 0 for m in bench))
