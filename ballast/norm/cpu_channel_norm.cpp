@@ -35,9 +35,13 @@ struct Layout {
   bool streams() const { return rows * channels * positions * element_size >= kStreamBytes; }
   // Those of a channel; one alone.
   Planes planes() const {
-    return {static_cast<size_t>(rows), static_cast<size_t>(channels * positions), static_cast<size_t>(positions), streams()};
+    return {static_cast<size_t>(rows), static_cast<size_t>(channels * positions), static_cast<size_t>(positions), streams(),
+            static_cast<size_t>(positions)};
   }
-  Planes plane() const { return {1, static_cast<size_t>(positions), static_cast<size_t>(positions), streams()}; }
+  // A group's channels are written one by one, and the next group is read after them.
+  Planes plane(int64_t per_group) const {
+    return {1, static_cast<size_t>(positions), static_cast<size_t>(positions), streams(), static_cast<size_t>(per_group * positions)};
+  }
   int64_t plane_mask() const { return static_cast<int64_t>(norm_kernel::mask_bytes(static_cast<size_t>(positions))); }
   // Narrow rows are taken together, so that vectors are full.
   int64_t together() const { return channels >= 64 ? 1 : (63 + channels) / channels; }
@@ -266,6 +270,7 @@ ChannelNormResult batch_norm_cpu(const torch::Tensor& given, const torch::Tensor
         norm_kernel::plane_apply(l.elem, in + at, offset(add, at), out + at, offset(mask, c * l.plane_mask()),
                                  static_cast<size_t>(l.channels * l.plane_mask()), planes, affine(c), slope);
       }
+      norm_kernel::end_stream();
     });
   }
   r.y = r.y.to(given.scalar_type());
@@ -341,6 +346,7 @@ ChannelNormGrads batch_norm_backward_cpu(const torch::Tensor& given_dy, const to
           norm_kernel::plane_grad(l.elem, g + at, in + at, own_bits, stride, out + at, offset(out_residual, at), planes,
                                   affine(c), slope, finish(c, s.g, s.gx));
         }
+        norm_kernel::end_stream();
       });
     }
   }
@@ -403,7 +409,7 @@ ChannelNormResult group_norm_cpu(const torch::Tensor& given, int64_t groups, con
       }
     });
   } else {
-    const Planes plane = l.plane();
+    const Planes plane = l.plane(per_group);
     at::parallel_for(0, l.rows * groups, 1, [&](int64_t begin, int64_t end) {
       for (int64_t set = begin; set < end; ++set) {
         const size_t values = static_cast<size_t>(per_group * l.positions);
@@ -416,6 +422,7 @@ ChannelNormResult group_norm_cpu(const torch::Tensor& given, int64_t groups, con
           norm_kernel::plane_apply(l.elem, in + at, nullptr, out + at, nullptr, 0, plane, affine(n, c), slope);
         }
       }
+      norm_kernel::end_stream();
     });
   }
   r.y = r.y.to(given.scalar_type());
@@ -495,7 +502,7 @@ ChannelNormGrads group_norm_backward_cpu(const torch::Tensor& given_dy, const to
         }
       });
     } else {
-      const Planes plane = l.plane();
+      const Planes plane = l.plane(per_group);
       at::parallel_for(0, l.rows * groups, 1, [&](int64_t begin, int64_t end) {
         for (int64_t set = begin; set < end; ++set) {
           const int64_t n = set / groups;
@@ -509,6 +516,7 @@ ChannelNormGrads group_norm_backward_cpu(const torch::Tensor& given_dy, const to
                                     affine(n, c), slope, a);
           });
         }
+        norm_kernel::end_stream();
       });
     }
     for (size_t i = 0; i < sum_g.size(); ++i) {

@@ -24,7 +24,8 @@ inline double slope_elsewhere(const Slope& slope) {
 /// count blocks of `size` neighbours, each `stride` elements after the one before: the planes of a channel, say.
 struct Planes {
   size_t count = 0, stride = 0, size = 0;
-  bool stream = false;  ///< results go past the caches: they belong to a tensor larger than those
+  bool stream = false;  ///< results go past the caches: they belong to a tensor larger than those; end_stream() after the last
+  size_t next = 0;      ///< what is read next lies so many values behind: asked for while results are written; 0: unknown
   size_t values() const { return count * size; }
 };
 

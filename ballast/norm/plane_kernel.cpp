@@ -125,8 +125,9 @@ HWY_INLINE void store_or_stream(D d, hn::Vec<D> v, T* p, bool stream) {
 
 template <class T, class P, class D>
 HWY_INLINE void apply_vector(D d, const T* x, const T* residual, T* y, uint8_t* mask, size_t i,
-                             const AffineOf<Compute<T>>& a, const P& phi, bool six, size_t ahead, bool stream) {
+                             const AffineOf<Compute<T>>& a, const P& phi, bool six, size_t ahead, size_t next, bool stream) {
   auto z = a.z(d, hn::Sub(load(d, x + i), hn::Set(d, a.center)));
+  prefetch(x + i, next);
   if (residual != nullptr) {
     prefetch(residual + i, ahead);
     z = hn::Add(z, load(d, residual + i));
@@ -156,17 +157,16 @@ struct ApplyPlanes {
     const size_t lanes = hn::Lanes(d);
     const bool stream = streams(planes, y);
     const size_t ahead = ahead_of(planes);
-    for (size_t k = 0; k < planes.count; ++k) {
+    for (size_t k = planes.count; k-- > 0;) {
       const size_t start = k * planes.stride;
       const T* r = residual == nullptr ? nullptr : residual + start;
       uint8_t* m = mask == nullptr ? nullptr : mask + k * mask_stride;
       size_t i = 0;
       for (; i + lanes <= planes.size; i += lanes) {
-        apply_vector(d, x + start, r, y + start, m, i, affine, phi, six, ahead, stream);
+        apply_vector(d, x + start, r, y + start, m, i, affine, phi, six, ahead, planes.next, stream);
       }
-      for (; i < planes.size; ++i) apply_vector(one, x + start, r, y + start, m, i, affine, phi, six, ahead, false);
+      for (; i < planes.size; ++i) apply_vector(one, x + start, r, y + start, m, i, affine, phi, six, ahead, planes.next, false);
     }
-    if (stream) hwy::FlushStream();
   }
 };
 
@@ -289,6 +289,8 @@ struct GradPlanes {
   template <class P, class D>
   HWY_INLINE void vector(D d, size_t start, const uint8_t* m, size_t i, const P& phi, bool stream) const {
     const auto centered = hn::Sub(load(d, x + start + i), hn::Set(d, affine.center));
+    prefetch(x + start + i, planes.next);
+    prefetch(dy + start + i, planes.next);
     const auto g = gradient<T>(d, dy + start, m, i, centered, affine, phi, mask_a);
     if (dresidual != nullptr) store_or_stream(d, g, dresidual + start + i, stream);
     const auto part = hn::Add(hn::Mul(centered, hn::Set(d, by_x)), hn::Set(d, constant));
@@ -300,13 +302,12 @@ struct GradPlanes {
     const One<Compute<T>> one;
     const size_t lanes = hn::Lanes(d);
     const bool stream = streams(planes, dx) && (dresidual == nullptr || streams(planes, dresidual));
-    for (size_t k = 0; k < planes.count; ++k) {
+    for (size_t k = planes.count; k-- > 0;) {
       const uint8_t* m = mask == nullptr ? nullptr : mask + k * mask_stride;
       size_t i = 0;
       for (; i + lanes <= planes.size; i += lanes) vector(d, k * planes.stride, m, i, phi, stream);
       for (; i < planes.size; ++i) vector(one, k * planes.stride, m, i, phi, false);
     }
-    if (stream) hwy::FlushStream();
   }
 };
 
@@ -339,6 +340,8 @@ HWY_EXPORT(PlaneMoments);
 HWY_EXPORT(PlaneApply);
 HWY_EXPORT(PlaneGradSums);
 HWY_EXPORT(PlaneGrad);
+
+void end_stream() { hwy::FlushStream(); }
 
 Moments plane_moments(Elem elem, const void* x, const Planes& planes) {
   return HWY_DYNAMIC_DISPATCH(PlaneMoments)(elem, x, planes);
