@@ -143,6 +143,11 @@ HWY_INLINE void for_vectors(const Rows& rows, const F& f) {
   }
 }
 
+template <class T>
+bool streams(const Rows& rows, const T* y) {
+  return rows.stream && reinterpret_cast<uintptr_t>(y) % 64 == 0 && rows.width * sizeof(T) % 64 == 0;
+}
+
 template <class T, class P, bool kMasked>
 struct ApplyVector {
   const T *x, *residual;
@@ -151,7 +156,7 @@ struct ApplyVector {
   size_t mask_stride;
   ColumnsOf<Compute<T>> columns;
   const P& phi;
-  bool six;
+  bool six, stream;
   template <class D>
   HWY_INLINE void operator()(D d, size_t r, size_t start, size_t c) const {
     const size_t i = start + c;
@@ -163,7 +168,7 @@ struct ApplyVector {
       if (six) one = hn::And(one, hn::Le(z, hn::Set(d, Compute<T>(6))));
       store_bits(d, one, mask + r * mask_stride, c);
     }
-    store(d, phi.value(d, z), y + i);
+    store_or_stream(d, phi.value(d, z), y + i, stream);
   }
 };
 
@@ -178,10 +183,11 @@ struct ApplyRows {
   template <class P>
   HWY_INLINE void operator()(const P& phi) const {
     const size_t stride = mask_bytes(rows.width);
+    const bool stream = streams(rows, y);
     if (mask == nullptr) {
-      for_vectors<Compute<T>>(rows, ApplyVector<T, P, false>{x, residual, y, mask, stride, columns, phi, six});
+      for_vectors<Compute<T>>(rows, ApplyVector<T, P, false>{x, residual, y, mask, stride, columns, phi, six, stream});
     } else {
-      for_vectors<Compute<T>>(rows, ApplyVector<T, P, true>{x, residual, y, mask, stride, columns, phi, six});
+      for_vectors<Compute<T>>(rows, ApplyVector<T, P, true>{x, residual, y, mask, stride, columns, phi, six, stream});
     }
   }
 };
@@ -289,15 +295,16 @@ struct GradVector {
   G gradient;
   T *dx, *dresidual;
   const Compute<T> *by_g, *by_x, *constant;
+  bool stream;
   template <class D>
   HWY_INLINE void operator()(D d, size_t r, size_t start, size_t c) const {
     typename G::template Columns<D> k;
     k.load(d, gradient, c);
     hn::Vec<D> centered;
     const auto g = gradient.g(d, start, r, c, k, centered);
-    if (dresidual != nullptr) store(d, g, dresidual + start + c);
+    if (dresidual != nullptr) store_or_stream(d, g, dresidual + start + c, stream);
     const auto part = hn::Add(hn::Mul(centered, hn::LoadU(d, by_x + c)), hn::LoadU(d, constant + c));
-    store(d, hn::Add(hn::Mul(g, hn::LoadU(d, by_g + c)), part), dx + start + c);
+    store_or_stream(d, hn::Add(hn::Mul(g, hn::LoadU(d, by_g + c)), part), dx + start + c, stream);
   }
 };
 
@@ -313,14 +320,15 @@ struct GradRows {
   template <class P>
   HWY_INLINE void operator()(const P& phi) const {
     const size_t stride = mask_bytes(rows.width);
+    const bool stream = streams(rows, dx) && (dresidual == nullptr || streams(rows, dresidual));
     if (mask == nullptr) {
       using G = Gradient<T, P, false>;
       for_vectors<Compute<T>>(
-          rows, GradVector<T, G>{G{dy, x, mask, stride, columns, phi, mask_a}, dx, dresidual, by_g, by_x, constant});
+          rows, GradVector<T, G>{G{dy, x, mask, stride, columns, phi, mask_a}, dx, dresidual, by_g, by_x, constant, stream});
     } else if constexpr (kByBits<T, P>) {
       using G = Gradient<T, P, true>;
       for_vectors<Compute<T>>(
-          rows, GradVector<T, G>{G{dy, x, mask, stride, columns, phi, mask_a}, dx, dresidual, by_g, by_x, constant});
+          rows, GradVector<T, G>{G{dy, x, mask, stride, columns, phi, mask_a}, dx, dresidual, by_g, by_x, constant, stream});
     }
   }
 };

@@ -10,6 +10,7 @@ namespace ballast::norm_kernel {
 /// `values` neighbours in rows of `width`; the last row may be shorter. A mask has mask_bytes(width) bytes a row.
 struct Rows {
   size_t values = 0, width = 0;
+  bool stream = false;  ///< as in Planes
 };
 
 /// z = (x - center) scale + offset, by column.

@@ -104,7 +104,7 @@ struct GradColumns {
 };
 
 Rows rows_of(const Layout& l, int64_t rows) {
-  return {static_cast<size_t>(rows * l.channels), static_cast<size_t>(l.width())};
+  return {static_cast<size_t>(rows * l.channels), static_cast<size_t>(l.width()), l.streams()};
 }
 
 // A shift near the mean of each column: the mean of the first rows.
@@ -133,6 +133,16 @@ void for_chunks(const Layout& l, int64_t rows, const F& body) {
   const Chunks chunks(l, rows);
   at::parallel_for(0, chunks.count, 1, [&](int64_t begin, int64_t end) {
     for (int64_t k = begin; k < end; ++k) body(k * chunks.size, std::min(chunks.size, rows - k * chunks.size), k);
+  });
+}
+
+// Likewise, for results; a thread begins with what it has summed last.
+template <class F>
+void write_chunks(const Layout& l, int64_t rows, const F& body) {
+  const Chunks chunks(l, rows);
+  at::parallel_for(0, chunks.count, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t k = end; k-- > begin;) body(k * chunks.size, std::min(chunks.size, rows - k * chunks.size));
+    norm_kernel::end_stream();
   });
 }
 
@@ -252,7 +262,7 @@ ChannelNormResult batch_norm_cpu(const torch::Tensor& given, const torch::Tensor
       columns.set(static_cast<size_t>(c), static_cast<size_t>(l.channels), width, affine(c));
     }
     const norm_kernel::ColumnAffine view = columns.view();
-    for_chunks(l, l.rows * l.positions, [&](int64_t first, int64_t n, int64_t) {
+    write_chunks(l, l.rows * l.positions, [&](int64_t first, int64_t n) {
       const int64_t at = first * l.channels * l.element_size;
       norm_kernel::channel_apply(l.elem, in + at, offset(add, at), out + at,
                                  offset(mask, first / l.together() * l.row_mask()), rows_of(l, n), view, slope);
@@ -329,7 +339,7 @@ ChannelNormGrads batch_norm_backward_cpu(const torch::Tensor& given_dy, const to
         grads.set(k, static_cast<size_t>(channels), width, finish(c, sums.first[k], sums.second[k]));
       }
       const norm_kernel::ColumnGradAffine grad_view = grads.view();
-      for_chunks(l, rows, [&](int64_t first, int64_t n, int64_t) {
+      write_chunks(l, rows, [&](int64_t first, int64_t n) {
         const int64_t at = first * row_bytes;
         norm_kernel::channel_grad(l.elem, g + at, in + at, offset(bits, first / l.together() * l.row_mask()), out + at,
                                   offset(out_residual, at), rows_of(l, n), view, slope, grad_view);
@@ -407,6 +417,7 @@ ChannelNormResult group_norm_cpu(const torch::Tensor& given, int64_t groups, con
         norm_kernel::channel_apply(l.elem, in + at, nullptr, out + at, nullptr, rows_of(l, l.positions), columns.view(),
                                    slope);
       }
+      norm_kernel::end_stream();
     });
   } else {
     const Planes plane = l.plane(per_group);
@@ -500,6 +511,7 @@ ChannelNormGrads group_norm_backward_cpu(const torch::Tensor& given_dy, const to
           norm_kernel::channel_grad(l.elem, g + at, in + at, nullptr, out + at, nullptr, rows_of(l, l.positions),
                                     columns.view(), slope, grads.view());
         }
+        norm_kernel::end_stream();
       });
     } else {
       const Planes plane = l.plane(per_group);

@@ -73,6 +73,15 @@ HWY_INLINE void store(D, hn::Vec<D> v, uint16_t* p) {
   hn::StoreU(hn::DemoteTo(narrow, hn::BitCast(bits, rounded)), narrow, p);
 }
 
+// Past the caches: whole vectors of float32 at addresses that are multiples of their size.
+template <class T, class D>
+HWY_INLINE void store_or_stream(D d, hn::Vec<D> v, T* p, bool stream) {
+  if constexpr (sizeof(T) == sizeof(float) && (HWY_TARGET == HWY_SCALAR || hn::MaxLanes(D()) > 1)) {
+    if (stream) return hn::Stream(v, d, p);
+  }
+  store(d, v, p);
+}
+
 // One bit per element; `i` is the element's index in its plane or row.
 template <class D>
 HWY_INLINE hn::Mask<D> load_bits(D d, const uint8_t* bits, size_t i) {

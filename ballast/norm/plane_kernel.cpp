@@ -115,14 +115,6 @@ bool streams(const Planes& planes, const T* y) {
                      planes.stride * sizeof(T) % 64 == 0;
   return planes.stream && sizeof(T) == sizeof(float) && lines;
 }
-template <class T, class D>
-HWY_INLINE void store_or_stream(D d, hn::Vec<D> v, T* p, bool stream) {
-  if constexpr (sizeof(T) == sizeof(float)) {
-    if (stream) return hn::Stream(v, d, p);
-  }
-  store(d, v, p);
-}
-
 template <class T, class P, class D>
 HWY_INLINE void apply_vector(D d, const T* x, const T* residual, T* y, uint8_t* mask, size_t i,
                              const AffineOf<Compute<T>>& a, const P& phi, bool six, size_t ahead, size_t next, bool stream) {
