@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <vector>
 
+#include <ballast/base/stream.h>
 #include <ballast/norm/cpu_array.h>
 #include <ballast/norm/cpu_norm.h>
 #include <ballast/norm/feature_kernel.h>
@@ -19,7 +20,7 @@ struct Plan {
   int64_t size = 0;           // values of a set
   int64_t sets = 0;           // of all x
   int64_t rows = 1, wide = 0; // columns: samples, and sets of each
-  bool columns = false;
+  bool columns = false, streams = false;
   int64_t chunk = 0, tasks = 0;
   int64_t element_size = 0, compute_size = 0;
 
@@ -32,6 +33,7 @@ struct Plan {
       size = x.size(1);
     }
     sets = x.numel() / size;
+    streams = x.numel() * element_size >= kStreamBytes;
     columns = dims == 0 && x.is_contiguous() && sets != x.size(0);
     if (columns) {
       rows = x.size(0);
@@ -51,10 +53,10 @@ struct Plan {
   Task task(int64_t k) const {
     if (!columns) {
       const int64_t first = k * chunk, n = std::min(chunk, sets - first);
-      return {{static_cast<size_t>(n), static_cast<size_t>(size), 0}, first * size * element_size, first * compute_size};
+      return {{static_cast<size_t>(n), static_cast<size_t>(size), 0, streams}, first * size * element_size, first * compute_size};
     }
     const int64_t tiles = tasks / rows, row = k / tiles, first = k % tiles * chunk, n = std::min(chunk, wide - first);
-    return {{static_cast<size_t>(n), static_cast<size_t>(size), static_cast<size_t>(wide)},
+    return {{static_cast<size_t>(n), static_cast<size_t>(size), static_cast<size_t>(wide), streams},
             (row * size * wide + first) * element_size,
             (row * wide + first) * compute_size};
   }
@@ -105,6 +107,7 @@ FeatureNormResult feature_norm_cpu(const torch::Tensor& given, int64_t dims, con
         norm_kernel::feature_forward(elem, bytes_of(x) + t.x, bytes_of(r.y) + t.x, t.features, norm,
                                      rms ? nullptr : bytes_of(r.mean) + t.statistic, bytes_of(r.rstd) + t.statistic);
       }
+      norm_kernel::end_stream();
     });
   }
   r.y = r.y.to(given.scalar_type());
@@ -137,6 +140,7 @@ std::tuple<torch::Tensor, torch::Tensor, torch::Tensor> feature_norm_backward_cp
                                       rms ? nullptr : bytes_of(means) + t.statistic, bytes_of(rstds) + t.statistic, own,
                                       own + n, scratch.data());
       }
+      norm_kernel::end_stream();
     });
     for (size_t k = 0; k < static_cast<size_t>(plan.tasks); ++k) {
       const double* own = partial.data() + k * 2 * n;

@@ -32,6 +32,13 @@ HWY_INLINE hn::Vec<D> parameter(D d, const C* p, size_t i, C otherwise) {
   return p == nullptr ? hn::Set(d, otherwise) : hn::LoadU(d, p + i);
 }
 
+// Whether rows or values of columns at y may go past the caches. Short rows are bound by their sums: nothing is gained there.
+template <class T>
+bool streams(const Features& f, const T* y) {
+  const size_t step = f.stride == 0 ? f.size : f.stride;
+  return f.stream && step >= 256 && reinterpret_cast<uintptr_t>(y) % 64 == 0 && step * sizeof(T) % 64 == 0;
+}
+
 // ---- Rows
 
 template <class T>
@@ -61,12 +68,13 @@ struct RowApply {
   Compute<T> center, rstd;
   const Compute<T> *weight, *bias;
   const P& phi;
+  bool stream;
   template <class D>
   HWY_INLINE void operator()(D d, size_t i) const {
     auto z = hn::Mul(hn::Sub(load(d, x + i), hn::Set(d, center)), hn::Set(d, rstd));
     if (weight != nullptr) z = hn::Mul(z, hn::LoadU(d, weight + i));
     if (bias != nullptr) z = hn::Add(z, hn::LoadU(d, bias + i));
-    store(d, phi.value(d, z), y + i);
+    store_or_stream(d, phi.value(d, z), y + i, stream);
   }
 };
 
@@ -81,6 +89,7 @@ struct RowsForward {
   HWY_INLINE void operator()(const P& phi) const {
     using C = Compute<T>;
     const double n = static_cast<double>(features.size);
+    const bool stream = streams(features, y);
     for (size_t r = 0; r < features.sets; ++r) {
       const T* row = x + r * features.size;
       C center = 0;
@@ -94,7 +103,7 @@ struct RowsForward {
       squares.run(SquareTerm<T>{row, center}, features.size);
       rstd[r] = static_cast<C>(1 / std::sqrt(squares.total(0) / n + norm.eps));
       for_values<C>(features.size, RowApply<T, P>{row, y + r * features.size, center, rstd[r],
-                                                  static_cast<const C*>(norm.weight), static_cast<const C*>(norm.bias), phi});
+                                                  static_cast<const C*>(norm.weight), static_cast<const C*>(norm.bias), phi, stream});
     }
   }
 };
@@ -137,13 +146,14 @@ struct RowGradApply {
   const RowGradTerm<T, P>& term;
   T* dx;
   Compute<T> mean_h, mean_hx;
+  bool stream;
   template <class D>
   HWY_INLINE void operator()(D d, size_t i) const {
     const auto x_hat = term.xh(d, i);
     auto h = term.g(d, i, x_hat);
     if (term.weight != nullptr) h = hn::Mul(h, hn::LoadU(d, term.weight + i));
     const auto centered = hn::Sub(hn::Sub(h, hn::Set(d, mean_h)), hn::Mul(x_hat, hn::Set(d, mean_hx)));
-    store(d, hn::Mul(centered, hn::Set(d, term.rstd)), dx + i);
+    store_or_stream(d, hn::Mul(centered, hn::Set(d, term.rstd)), dx + i, stream);
   }
 };
 
@@ -169,6 +179,7 @@ struct RowsBackward {
     using C = Compute<T>;
     const size_t size = features.size;
     const double n = static_cast<double>(size);
+    const bool stream = streams(features, dx);
     for (size_t i = 0; i < 2 * size; ++i) scratch[i] = 0;
     for (size_t r = 0; r < features.sets; ++r) {
       const RowGradTerm<T, P> term{dy + r * size,
@@ -183,7 +194,7 @@ struct RowsBackward {
       LaneSums<C, 2> sums;
       sums.run(term, size);
       const C mean_h = norm.rms ? C(0) : static_cast<C>(sums.total(0) / n);
-      for_values<C>(size, RowGradApply<T, P>{term, dx + r * size, mean_h, static_cast<C>(sums.total(1) / n)});
+      for_values<C>(size, RowGradApply<T, P>{term, dx + r * size, mean_h, static_cast<C>(sums.total(1) / n), stream});
       if ((r + 1) % kBlockRows == 0 || r + 1 == features.sets) {
         flush(scratch, size, dweight);
         flush(scratch + size, size, dbias);
@@ -248,12 +259,13 @@ struct ColumnApply {
   const Compute<T>*mean, *rstd;
   Compute<T> weight, bias;
   const P& phi;
+  bool stream;
   template <class D>
   HWY_INLINE void operator()(D d, size_t i) const {
     auto centered = load(d, x + i);
     if (mean != nullptr) centered = hn::Sub(centered, hn::LoadU(d, mean + i));
     const auto xh = hn::Mul(centered, hn::LoadU(d, rstd + i));
-    store(d, phi.value(d, hn::Add(hn::Mul(xh, hn::Set(d, weight)), hn::Set(d, bias))), y + i);
+    store_or_stream(d, phi.value(d, hn::Add(hn::Mul(xh, hn::Set(d, weight)), hn::Set(d, bias))), y + i, stream);
   }
 };
 
@@ -275,11 +287,12 @@ struct ColumnsForward {
     }
     sum_columns(features, rstd, ColumnSquare<T>{x, features.stride, center});
     for (size_t s = 0; s < features.sets; ++s) rstd[s] = static_cast<C>(1 / std::sqrt(rstd[s] / n + norm.eps));
+    const bool stream = streams(features, y);
     for (size_t v = 0; v < features.size; ++v) {
       const C weight = norm.weight == nullptr ? C(1) : static_cast<const C*>(norm.weight)[v];
       const C bias = norm.bias == nullptr ? C(0) : static_cast<const C*>(norm.bias)[v];
       for_values<C>(features.sets, ColumnApply<T, P>{x + v * features.stride, y + v * features.stride, center, rstd,
-                                                     weight, bias, phi});
+                                                     weight, bias, phi, stream});
     }
   }
 };
@@ -320,13 +333,14 @@ template <class T, class P>
 struct ColumnGradApply {
   const ColumnGrad<T, P>& grad;
   T* dx;
+  bool stream;
   template <class D>
   HWY_INLINE void operator()(D d, size_t i) const {
     const auto x_hat = grad.xh(d, i);
     auto h = hn::Mul(grad.g(d, i, x_hat), hn::Set(d, grad.weight));
     if (grad.mean != nullptr) h = hn::Sub(h, hn::LoadU(d, grad.h_sum + i));
     h = hn::Sub(h, hn::Mul(x_hat, hn::LoadU(d, grad.hx_sum + i)));
-    store(d, hn::Mul(h, hn::LoadU(d, grad.rstd + i)), dx + i);
+    store_or_stream(d, hn::Mul(h, hn::LoadU(d, grad.rstd + i)), dx + i, stream);
   }
 };
 
@@ -365,9 +379,10 @@ struct ColumnsBackward {
       dweight[v] += sums.total(1);
     }
     for (size_t i = 0; i < 2 * features.sets; ++i) scratch[i] /= n;
+    const bool stream = streams(features, dx);
     for (size_t v = 0; v < features.size; ++v) {
       const ColumnGrad<T, P> column = grad(phi, v);
-      for_values<C>(features.sets, ColumnGradApply<T, P>{column, dx + v * features.stride});
+      for_values<C>(features.sets, ColumnGradApply<T, P>{column, dx + v * features.stride, stream});
     }
   }
 };

@@ -14,6 +14,7 @@ struct Features {
   /// 0: a set's values are neighbours and sets follow each other (rows). Else a set is a column: value v of set s at
   /// v * stride + s.
   size_t stride = 0;
+  bool stream = false;  ///< as in Planes
 };
 
 struct FeatureNorm {

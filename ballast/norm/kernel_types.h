@@ -3,6 +3,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include <hwy/cache_control.h>
+
 // What the kernels of this room are told; plain pointers, no torch.
 
 namespace ballast::norm_kernel {
@@ -20,6 +22,9 @@ struct Slope {
 inline double slope_elsewhere(const Slope& slope) {
   return slope.phi == Phi::none ? 1 : slope.phi == Phi::leaky_relu ? slope.a : 0;
 }
+
+/// Before another thread may read what this one has streamed; once for many calls, it waits for memory.
+inline void end_stream() { hwy::FlushStream(); }
 
 /// count blocks of `size` neighbours, each `stride` elements after the one before: the planes of a channel, say.
 struct Planes {

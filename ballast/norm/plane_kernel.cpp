@@ -333,8 +333,6 @@ HWY_EXPORT(PlaneApply);
 HWY_EXPORT(PlaneGradSums);
 HWY_EXPORT(PlaneGrad);
 
-void end_stream() { hwy::FlushStream(); }
-
 Moments plane_moments(Elem elem, const void* x, const Planes& planes) {
   return HWY_DYNAMIC_DISPATCH(PlaneMoments)(elem, x, planes);
 }

@@ -22,7 +22,4 @@ GradSums plane_grad_sums(Elem elem, const void* dy, const void* x, const uint8_t
 void plane_grad(Elem elem, const void* dy, const void* x, const uint8_t* mask, size_t mask_stride, void* dx,
                 void* dresidual, const Planes& planes, const Affine& affine, const Slope& slope, const GradAffine& grad);
 
-/// Before another thread may read what this one has streamed; once for many calls, it waits for memory.
-void end_stream();
-
 }  // namespace ballast::norm_kernel
