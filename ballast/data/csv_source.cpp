@@ -8,6 +8,8 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <charconv>
+#include <cmath>
 #include <filesystem>
 #include <map>
 
@@ -19,7 +21,8 @@ constexpr std::string_view kPath[] = {"path", "file", "filename", "file_name", "
 constexpr std::string_view kLabel[] = {"label", "class", "target"};
 constexpr std::string_view kRole[] = {"role", "split", "set"};
 constexpr std::string_view kGroup[] = {"group"};
-constexpr std::span<const std::string_view> kColumns[] = {kPath, kLabel, kRole, kGroup};
+constexpr std::string_view kWeight[] = {"weight"};
+constexpr std::span<const std::string_view> kColumns[] = {kPath, kLabel, kRole, kGroup, kWeight};
 
 class CsvSource final : public ListedSource {
  public:
@@ -47,7 +50,7 @@ CsvSource::CsvSource(const std::string& path) {
   const std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
   std::vector<std::string> labels;
   size_t columns = 0;
-  std::map<std::string, size_t, std::less<>> place;  // of path, label, role, group
+  std::map<std::string, size_t, std::less<>> place;  // of path, label, role, group, weight
   parse_csv(text, path, [&](const std::vector<std::string>& row, int64_t line) {
     const auto require = [&](bool ok, const auto&... parts) {
       check<DataError>(ok, "csv", path, ": line ", line, ": ", parts...);
@@ -63,9 +66,6 @@ CsvSource::CsvSource(const std::string& path) {
             known = true;
           }
         }
-        require(row[c] != "weight",
-                "the column \"weight\" cannot be used, pictures count alike; a picture that is named more than once is "
-                "shown more often");
         if (!known) {
           ignored += (ignored.empty() ? "\"" : ", \"") + row[c] + '"';
         }
@@ -94,6 +94,12 @@ CsvSource::CsvSource(const std::string& path) {
     }
     if (const auto group = place.find("group"); group != place.end()) {
       picture.group = row[group->second];
+    }
+    if (const auto weight = place.find("weight"); weight != place.end()) {
+      const std::string& number = row[weight->second];
+      const auto [end, wrong_number] = std::from_chars(number.data(), number.data() + number.size(), picture.weight);
+      require(wrong_number == std::errc() && end == number.data() + number.size() && std::isfinite(picture.weight) && picture.weight >= 0,
+              "weight must be a number >= 0, got \"", number, '"');
     }
     picture.place = static_cast<uint32_t>(labels.size());
     labels.push_back(label);

@@ -2,6 +2,8 @@
 #include <ballast/base/test_message.h>
 #include <ballast/data/csv.h>
 #include <ballast/data/data_set.h>
+#include <ballast/data/loader.h>
+#include <ballast/data/pack.h>
 #include <ballast/data/source.h>
 #include <ballast/data/test_data.h>
 #include <gmock/gmock.h>
@@ -124,6 +126,42 @@ TEST_F(CsvSource, GroupsShareARole) {
   }
 }
 
+TEST_F(CsvSource, WeightsSayHowOftenAPictureIsDrawn) {
+  const std::string names = "path,label,role,weight\n";
+  const auto source = open(names + "a/00.png,a,train,2\na/01.png,a,train,0\nb/00.png,b,train,1\nb/01.png,b,train,1\nb/02.png,b,val,9\n");
+  EXPECT_EQ(source->weight(0), 2);
+  EXPECT_EQ(source->weight(1), 0);
+  EXPECT_NE(source->digest(), open("path,label,role\na/00.png,a,train\na/01.png,a,train\nb/00.png,b,train\nb/01.png,b,train\nb/02.png,b,val\n")->digest());
+  // The packed file says the same.
+  pack(*source, folder_ / "list.bpk", {});
+  for (const std::string given : {"list.csv", "list.bpk"}) {
+    write_text(folder_ / "list.csv", names + "a/00.png,a,train,2\na/01.png,a,train,0\nb/00.png,b,train,1\nb/01.png,b,train,1\nb/02.png,b,val,9\n");
+    const DataSet data = open_data({.source = folder_ / given}, Key(1));
+    EXPECT_THAT(data.notes, testing::Contains("training pictures are drawn by weight; val and test count each once"));
+    Loader train(data.role(Role::train), Pipeline::parse("random_crop(8, padding=2)"), {.batch_size = 4, .seed = 1, .height = 8, .width = 8, .workers = 0});
+    int other_views = 0;
+    for (int64_t epoch = 0; epoch < 8; ++epoch) {
+      train.start_epoch(epoch);
+      BatchSlot* batch = train.next();
+      ASSERT_EQ(batch->n, 4);
+      EXPECT_THAT(batch->id, testing::UnorderedElementsAre(0, 0, 2, 3)) << given;
+      const auto first = std::find(batch->id.begin(), batch->id.end(), 0U), second = std::find(first + 1, batch->id.end(), 0U);
+      const float *a = batch->row(first - batch->id.begin()), *b = batch->row(second - batch->id.begin());
+      other_views += std::equal(a, a + batch->sample_size(), b) ? 0 : 1;
+    }
+    EXPECT_GT(other_views, 4) << given;
+    Loader val(data.role(Role::val), Pipeline::parse("center_crop(8)"), {.batch_size = 4, .seed = 1, .height = 8, .width = 8, .shuffle = false, .workers = 0});
+    val.start_epoch(0);
+    EXPECT_EQ(val.next()->n, 1);
+  }
+  EXPECT_THROW(write_shards(*source, folder_ / "shards", {}), std::invalid_argument);
+  const auto none = open("path,label,role,weight\na/00.png,a,train,0\nb/00.png,b,train,0\nb/02.png,b,val,9\n");
+  EXPECT_THAT(message_of<DataError>([&] {
+    const DataSet data = open_data({.source = folder_ / "list.csv"}, Key(1));
+    Loader(data.role(Role::train), Pipeline::parse("center_crop(8)"), {.batch_size = 4, .height = 8, .width = 8, .workers = 0});
+  }), HasSubstr("role \"train\" must have a weight above 0, got none"));
+}
+
 TEST_F(CsvSource, EqualContentJoinsGroups) {
   std::filesystem::copy_file(folder_ / "a/00.png", folder_ / "b/copy.png");
   const auto source = open("path,label,group\na/00.png,a,p\na/01.png,a,p\nb/00.png,b,q\nb/copy.png,b,q\nb/01.png,b,\nb/02.png,b,\n");
@@ -139,9 +177,10 @@ TEST_F(CsvSource, NamesTheLineOfWhatIsWrong) {
   EXPECT_THAT(error("path,label\na/00.png,\n"), HasSubstr("line 2: label must not be empty"));
   EXPECT_THAT(error("path,label\na/00.png,a;b\n"),
               HasSubstr("line 2: a picture must have one label, got \"a;b\"; models of several labels are not trained"));
-  EXPECT_THAT(error("path,label,weight\na/00.png,a,2\n"),
-              HasSubstr("line 1: the column \"weight\" cannot be used, pictures count alike; a picture that is named more "
-                        "than once is shown more often"));
+  for (const std::string bad : {"", "-1", "nan", "inf", "1e999", "2x", "+1", " 1"}) {
+    EXPECT_THAT(error("path,label,weight\na/00.png,a,2\na/01.png,a," + bad + "\n"),
+                HasSubstr("line 3: weight must be a number >= 0, got \"" + bad + '"'));
+  }
   EXPECT_THAT(error("path,label,role\na/00.png,a,dev\n"), HasSubstr("line 2: role must be train, val or test, got \"dev\""));
   EXPECT_THAT(error("path,label,role\na/00.png,a,train\na/01.png,a,\n"), HasSubstr("must give every picture a role, or none, got 1 of 2 without"));
   EXPECT_THAT(error("path,label\n"), HasSubstr("names no picture"));

@@ -303,6 +303,10 @@ DataSet open_data(const DataOptions& options, Key run_seed) {
     train = pick(train, parts.train);
     data.notes.push_back("trains on the bag " + options.bag + " (" + std::to_string(train.size()) + " pictures)");
   }
+  const auto drawn_by_weight = [&](uint64_t id) { return data.source->weight(static_cast<int64_t>(id)) != data.source->weight(static_cast<int64_t>(train[0])); };
+  if (std::ranges::any_of(train, drawn_by_weight)) {
+    data.notes.push_back("training pictures are drawn by weight; val and test count each once");
+  }
   data.hold = {data.source, Role::hold, std::make_shared<const std::vector<uint64_t>>(std::move(hold))};
   for (size_t r = 0; r < kRoles; ++r) {
     data.roles[r] = {data.source, static_cast<Role>(r),

@@ -5,6 +5,7 @@
 #include <ballast/data/listed_source.h>
 
 #include <algorithm>
+#include <bit>
 #include <cctype>
 #include <map>
 #include <unordered_map>
@@ -53,6 +54,7 @@ std::string ListedSource::digest() const {
   Sha256 hash;
   for (int64_t i = 0; i < size(); ++i) {
     hash.update(name(i) + '\n' + std::to_string(bytes(i)) + '\n' + std::to_string(label(i)) + '\n');
+    if (weight(i) != 1) hash.update("weight " + std::to_string(std::bit_cast<uint64_t>(weight(i))) + '\n');
   }
   return hex(hash.finish());
 }

@@ -15,6 +15,8 @@ struct ListedPicture {
   std::optional<Role> role = std::nullopt;
   /// Pictures of equal groups share a role; empty: none.
   std::string group = {};
+  /// As Source::weight.
+  double weight = 1;
   /// What the source that reads it needs: archive and member, or row.
   uint32_t place = 0, member = 0;
 };
@@ -26,9 +28,10 @@ class ListedSource : public Source {
   int64_t label(int64_t i) const override { return picture(i).label; }
   std::string name(int64_t i) const override { return picture(i).name; }
   std::optional<Role> role(int64_t i) const override { return picture(i).role; }
+  double weight(int64_t i) const override { return picture(i).weight; }
   const std::vector<std::string>& classes() const override { return classes_; }
   int32_t channels() const override { return 0; }
-  /// Of names, sizes and labels.
+  /// Of names, sizes and labels, and of weights that are not 1.
   std::string digest() const override;
   /// By content, and by group.
   std::vector<int64_t> identical() const override;

@@ -53,6 +53,16 @@ struct Slot {
   std::vector<float> mix_row;
 };
 
+// Null where all are equal.
+std::shared_ptr<const WeightedPlaces> weights_of(const RoleView& role) {
+  std::vector<double> weights;
+  for (const uint64_t id : *role.ids) weights.push_back(role.source->weight(static_cast<int64_t>(id)));
+  if (std::ranges::all_of(weights, [&](double w) { return w == weights[0] && w > 0; })) return nullptr;
+  check<DataError>(std::ranges::any_of(weights, [](double w) { return w > 0; }), "data", "a picture of role \"", to_string(role.role),
+                   "\" must have a weight above 0, got none");
+  return std::make_shared<const WeightedPlaces>(weights);
+}
+
 }  // namespace
 
 struct Loader::State {
@@ -74,6 +84,7 @@ struct Loader::State {
   int64_t epoch = 0;
   bool late() const { return options.plain_from >= 0 && epoch >= options.plain_from; }
   EpochOrder order;
+  std::shared_ptr<const WeightedPlaces> weights;  // null where all are equal
   Key epoch_key;
 
   std::atomic<int64_t> next_position{0};
@@ -107,7 +118,7 @@ struct Loader::State {
   void prepare(int64_t batch);
   void render(uint64_t id, Key key, BatchSlot& batch, int64_t row, Worker& worker) const;
   void load_row(int64_t position, Worker& worker);
-  void load_row_of(Slot& slot, int64_t row, uint64_t id, Worker& worker);
+  void load_row_of(Slot& slot, int64_t row, uint64_t id, uint64_t repeat, Worker& worker);
   void substitute(Slot& slot, int64_t row, uint64_t id, Key key, Worker& worker, BadSample& record);
   void work(Worker& worker);
   void mix(int64_t batch);
@@ -186,10 +197,10 @@ void Loader::State::render(uint64_t id, Key key, BatchSlot& batch, int64_t row,
   }
 }
 
-void Loader::State::load_row_of(Slot& slot, int64_t row, uint64_t id, Worker& worker) {
+void Loader::State::load_row_of(Slot& slot, int64_t row, uint64_t id, uint64_t repeat, Worker& worker) {
   const auto r = static_cast<size_t>(row);
   BatchSlot& batch = slot.batch;
-  const Key key = epoch_key.fold_in(id);
+  const Key key = repeat == 0 ? epoch_key.fold_in(id) : epoch_key.fold_in(id).fold_in(repeat);
   batch.id[r] = id;
   batch.label[r] = role.source->label(static_cast<int64_t>(id));
   batch.weight[r] = 1.0f;
@@ -248,10 +259,11 @@ void Loader::State::substitute(Slot& slot, int64_t row, uint64_t id, Key key, Wo
 void Loader::State::load_row(int64_t position, Worker& worker) {
   Slot& slot = slot_of(position / options.batch_size);
   const int64_t row = position % options.batch_size;
-  const uint64_t id = role.id(static_cast<int64_t>(order(static_cast<uint64_t>(position))));
+  const EpochOrder::Pick pick = order(static_cast<uint64_t>(position));
+  const uint64_t id = role.id(static_cast<int64_t>(pick.picture));
   std::exception_ptr error;
   try {
-    load_row_of(slot, row, id, worker);
+    load_row_of(slot, row, id, pick.repeat, worker);
     return;
   } catch (const DataError&) {
     error = std::current_exception();
@@ -387,6 +399,7 @@ Loader::Loader(RoleView role, Pipeline pipeline, LoaderOptions options) {
   state_ = std::make_unique<State>(std::move(role), std::move(pipeline), options);
   State& s = *state_;
   s.resolve_size();
+  if (options.shuffle) s.weights = weights_of(s.role);
   const int64_t n = s.role.size();
   const bool drop =
       options.drop_single && options.batch_size > 1 && n > 1 && n % options.batch_size == 1;
@@ -431,7 +444,7 @@ void Loader::start_epoch(int64_t epoch, int64_t first_batch) {
   s.epoch = epoch;
   s.order = s.options.shuffle
                 ? EpochOrder::shuffled(Key(s.options.seed), static_cast<uint64_t>(epoch),
-                                       static_cast<uint64_t>(s.role.size()))
+                                       static_cast<uint64_t>(s.role.size()), s.weights)
                 : EpochOrder::sequential();
   s.epoch_key = Key(s.options.seed).fold_in("augment").fold_in(static_cast<uint64_t>(epoch));
   s.current = -1;

@@ -82,7 +82,10 @@ std::string bad_samples_csv(const std::vector<BadSample>& rows);
 /// Order    batch g holds positions [g B, (g + 1) B) of a keyed permutation
 /// (Key(seed).fold_in("order").fold_in(epoch))
 ///          or of the ids; the last one is smaller. Nothing is stored: start_epoch(e, g) is O(1).
-/// Random   a sample's key is Key(seed).fold_in("augment").fold_in(epoch).fold_in(id). Order and
+///          Where a shuffled role's pictures have unequal weights, they hold permuted places of WeightedPlaces (data/order.h):
+///          an epoch is as long as before, and a picture stands in it in proportion to its weight, or not at all.
+/// Random   a sample's key is Key(seed).fold_in("augment").fold_in(epoch).fold_in(id), with .fold_in(k) where it stands in the
+///          epoch for the k-th time more. Order and
 /// pixels are the same
 ///          for any number of workers, prefetch depth and start.
 /// Threads  claim samples, not batches, and write rows of a ring of reused slots. One consumer

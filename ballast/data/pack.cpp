@@ -228,6 +228,11 @@ PackReport pack(const Source& source, const std::filesystem::path& out, const Pa
     notes.push_back(store_note(options));
   }
   header["notes"] = JsonValue(notes);
+  std::vector<double> weights;
+  for (int64_t i = 0; i < source.size(); ++i) weights.push_back(source.weight(i));
+  if (std::ranges::any_of(weights, [](double w) { return w != 1; })) {
+    header["weights"] = JsonValue(weights);
+  }
   const std::string text = header.text();
 
   const std::vector<int64_t> same = source.identical();
@@ -289,6 +294,10 @@ PackReport write_shards(const Source& source, const std::filesystem::path& folde
   fs.readdir(folder, entries);
   for (const FolderEntry& entry : entries) {
     check(!entry.name.ends_with(".tar"), "pack", folder.string(), " must hold no shards yet, got ", entry.name);
+  }
+  for (int64_t i = 0; i < source.size(); ++i) {
+    check(source.weight(i) == 1, "pack", "shards cannot hold weights: pack the list into one file, got weight ", source.weight(i),
+          " of ", source.name(i));
   }
   PackReport report;
   report.pictures = source.size();

@@ -43,7 +43,8 @@ struct PackReport {
 /// Writes a source into one file, the packed cache, which open_source reads as any other source: same numbers, names, labels,
 /// roles and groups, so that a run on it repeats a run on the source bit for bit (with store = keep).
 ///
-///   "BALLPK01", u64 length of the header, header: JSON with format, classes, count, channels, store, source digest, notes
+///   "BALLPK01", u64 length of the header, header: JSON with format, classes, count, channels, store, source digest, notes,
+///                                                    and weights where they are not all 1
 ///   blobs, each at a multiple of 64
 ///   index, 32 bytes each: u64 offset, u32 bytes, u32 CRC-32, i32 label, u32 lowest number with the same content,
 ///                         u16 width, u16 height, u8 codec, u8 channels, i8 role (-1: none), u8 reason it is bad (0: fine)

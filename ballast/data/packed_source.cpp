@@ -7,6 +7,7 @@
 #include <zlib.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <fstream>
 
@@ -46,6 +47,7 @@ class PackedSource final : public Source {
   std::optional<Role> role(int64_t i) const override {
     return row(i).role < 0 ? std::nullopt : std::optional(static_cast<Role>(row(i).role));
   }
+  double weight(int64_t i) const override { return weights_.empty() ? 1 : weights_[static_cast<size_t>(i)]; }
   Stored read(int64_t i, std::vector<std::byte>& buffer) const override;
   const std::vector<std::string>& classes() const override { return classes_; }
   std::string_view format() const override { return "packed"; }
@@ -76,6 +78,7 @@ class PackedSource final : public Source {
   std::optional<MappedFile> mapped_;
   std::vector<std::byte> owned_;
   std::vector<PackedRow> rows_;
+  std::vector<double> weights_;  // empty: all 1
   std::string names_;
   std::vector<size_t> name_starts_;
   std::vector<std::string> classes_, notes_;
@@ -129,6 +132,11 @@ void PackedSource::read_header(Bytes header, uint64_t count) {
   }
   for (const JsonValue& note : doc.at("notes").elements()) {
     notes_.push_back(note.string());
+  }
+  if (const JsonValue* weights = doc.find("weights")) {
+    for (const JsonValue& weight : weights->elements()) weights_.push_back(weight.number());
+    require(weights_.size() == count && std::ranges::all_of(weights_, [](double w) { return std::isfinite(w) && w >= 0; }),
+            "must hold ", count, " weights >= 0, got others");
   }
   const int64_t channels = doc.at("channels").integer();
   require(channels == 0 || channels == 1 || channels == 3, "must have 0, 1 or 3 channels, got ", channels);

@@ -50,6 +50,8 @@ class Source {
   virtual std::string path(int64_t i) const = 0;
   /// The part that the source itself puts picture i in; nothing if it has no parts.
   virtual std::optional<Role> role(int64_t i) const = 0;
+  /// How often picture i is drawn in training, in proportion to the others of its part; >= 0, finite.
+  virtual double weight(int64_t) const { return 1; }
   /// Reads picture i; `buffer` keeps its memory from call to call.
   /// Errors: DecodeError (missing, unreadable, empty, directory).
   virtual Stored read(int64_t i, std::vector<std::byte>& buffer) const = 0;
