@@ -131,16 +131,16 @@ class StatisticsBatches {
   std::unique_ptr<Loader> loader_;
 };
 
-// The averaged weights with batch statistics of their own become the result. False: a request to stop came.
-bool take_swa(RunContext& run, RunChecks& checks) {
-  const int64_t t = run.trainer->steps();
-  run.events.on_phase("re-estimating batch statistics of the averaged weights");
-  copy_into(*run.model, run.swa->averages(), "swa");
+// The model's weights with batch statistics of their own become the result; they are checked as `split`. False: a request to stop came.
+bool take_reestimated(RunContext& run, RunChecks& checks, const std::string& split, int64_t epoch, int64_t step, int64_t max_batches) {
   StatisticsBatches batches(run);
-  reestimate(*run.model, [&run](const torch::Tensor& x) { return run.model->forward(x); }, std::ref(batches),
-             {.max_batches = run.setup.steps_per_epoch});
+  const int64_t taken = reestimate(*run.model, [&run](const torch::Tensor& x) { return run.model->forward(x); }, std::ref(batches),
+                                   {.max_batches = max_batches});
+  if (taken == 0 && !batches.stopped && run.setup.options.average.reestimate > 0) {
+    run.warn("average.reestimate changes nothing: " + run.setup.model.name + " keeps no batch statistics");
+  }
   bool stopped = batches.stopped;
-  BestCheck best{.epoch = run.epoch_of(t), .step = t, .value = 0, .metrics = {}, .weights = WeightsCopy(*run.model), .table = {}};
+  BestCheck best{.epoch = epoch, .step = step, .value = 0, .metrics = {}, .weights = WeightsCopy(*run.model), .table = {}};
   if (run.setup.data.role(Role::val).size() > 0 && !stopped) {
     best.table = checks.evaluate();
     stopped = best.table.size() == 0 && run.events.stop_requested();
@@ -152,11 +152,22 @@ bool take_swa(RunContext& run, RunChecks& checks) {
     const Metrics metrics = compute_metrics(best.table);
     best.value = metrics.value(run.setup.monitor);
     best.metrics = named_metrics(metrics);
-    const JsonValue row = check_row(run, "val_swa", t, metrics);
+    const JsonValue row = check_row(run, split, step, metrics);
     run.try_to_save([&] { run.record->metrics(row); });
   }
-  record_decision(run, "swa", std::to_string(run.swa->n()) + " averaged", best.value);
   checks.best() = std::move(best);
+  return true;
+}
+
+// Likewise, the averaged weights.
+bool take_swa(RunContext& run, RunChecks& checks) {
+  const int64_t t = run.trainer->steps();
+  run.events.on_phase("re-estimating batch statistics of the averaged weights");
+  copy_into(*run.model, run.swa->averages(), "swa");
+  if (!take_reestimated(run, checks, "val_swa", run.epoch_of(t), t, run.setup.steps_per_epoch)) {
+    return false;
+  }
+  record_decision(run, "swa", std::to_string(run.swa->n()) + " averaged", checks.best().value);
   return true;
 }
 
@@ -262,6 +273,14 @@ void end_run(RunContext& run, StepLog& log, RunChecks& checks, RunCheckpoints& c
     }
     best.step = t;
     best.epoch = run.epoch_of(t);
+  }
+  const int64_t anew = run.setup.options.average.reestimate;
+  if (anew > 0 && !averaged && t > 0 && is_final(reason) && reason != StopReason::non_finite && reason != StopReason::diverged) {
+    run.events.on_phase("re-estimating batch statistics");
+    if (!take_reestimated(run, checks, "val_reestimated", best.epoch, best.step, anew)) {
+      end_interrupted(run, result);
+      return;
+    }
   }
   result.best_epoch = best.epoch;
   result.best_step = best.step;

@@ -411,6 +411,9 @@ void describe(Visitor& visit, AverageSection& o) {
                                "saved model; without a value 75%",
                        .flags = "--swa", .range = at_least(0), .value_name = "[75%]"});
   visit("swa_lr", o.swa_lr, {.help = "that rate (auto: half of --lr)", .flags = "--swa-lr", .range = above(0)});
+  visit("reestimate", o.reestimate, {.help = "compute the batch-norm statistics of the saved model anew, over so many batches of training pictures "
+                                             "(of at least 128): after training with small batches; 0: they stay",
+                                     .flags = "--reestimate", .range = at_least(0), .value_name = "BATCHES"});
 }
 
 template <class Visitor>

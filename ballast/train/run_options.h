@@ -159,6 +159,7 @@ struct AverageSection {
   std::optional<Duration> ema;  ///< half-life of a moving average of the weights; checks and model/ use it
   std::optional<Duration> swa;  ///< from here on the weights at epoch ends are averaged for model/; 75% is usual
   Auto<double> swa_lr;          ///< constant rate from there on; auto: half of optim.lr
+  int64_t reestimate = 0;       ///< batches over which the saved model's batch-norm statistics are computed anew; 0: they stay
 };
 
 struct EvalSection {

@@ -288,6 +288,7 @@ std::unique_ptr<Loader> training_loader(const RunSetup& setup, Layout layout) {
 std::unique_ptr<Loader> reestimation_loader(const RunSetup& setup, Layout layout) {
   LoaderOptions l = training_loader_options(setup, layout);
   l.seed = setup.key().fold_in("reestimate").bits();
+  l.batch_size = std::max<int64_t>(l.batch_size, 128);  // norms see nearly what they will see in use
   l.mix = {};
   return std::make_unique<Loader>(setup.data.role(Role::train), setup.train, l);
 }

@@ -288,6 +288,23 @@ class Chosen(WithPhotos):
         self.assertEqual({row["lr"] for row in rows if row["kind"] == "train"} & {0.01}, {0.01})
         self.refused(self.run_in(*self.words("mlp", "x"), "--swa", "--model-ema", "5st"), 2, "give one of them")
 
+    def test_batch_statistics_are_estimated_anew_for_the_saved_model(self):
+        tensors = {}
+        for name, flags in (("kept", []), ("anew", ["--reestimate", "3"])):
+            done = self.run_in(*self.words("mlp", name), "--epochs", "1", "--model", "resnet8", "--batch-size", "2", "--json", *flags)
+            self.assertEqual(done.code, 0, done.err)
+            data = (self.dir / name / "model/model.safetensors").read_bytes()
+            length = int.from_bytes(data[:8], "little")
+            tensors[name] = {key: data[8 + length + t["data_offsets"][0]:8 + length + t["data_offsets"][1]]
+                             for key, t in json.loads(data[8:8 + length]).items() if key != "__metadata__"}
+        differ = {key for key in tensors["kept"] if tensors["kept"][key] != tensors["anew"][key]}
+        self.assertEqual(differ, {key for key in tensors["kept"] if key.endswith(("running_mean", "running_var"))})
+        rows = [json.loads(line) for line in (self.dir / "anew/metrics.jsonl").read_text().splitlines()]
+        [check] = [row for row in rows if row.get("split") == "val_reestimated"]
+        self.assertAlmostEqual(done.json()["val"]["loss"], check["loss"])
+        none = self.run_in(*self.words("mlp", "none"), "--epochs", "1", "--reestimate", "3")
+        self.assertIn("average.reestimate changes nothing: mlp:1x16 keeps no batch statistics", none.err)
+
     def test_portable_and_repeatable_have_their_own_fingerprints(self):
         prints = {}
         for level in ("fast", "repeatable", "portable"):
