@@ -230,4 +230,11 @@ void empty_allocator_cache() {
   }
 }
 
+void release_free_memory() {
+  empty_allocator_cache();
+#ifdef __GLIBC__
+  malloc_trim(0);
+#endif
+}
+
 }  // namespace ballast

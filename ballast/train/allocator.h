@@ -40,4 +40,7 @@ void reset_allocator_peak();
 /// Returns all cached blocks to the system.
 void empty_allocator_cache();
 
+/// That, and what malloc keeps of freed memory: between parts of a run that need blocks of other sizes.
+void release_free_memory();
+
 }  // namespace ballast

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include <ballast/models/model.h>
+#include <ballast/train/allocator.h>
 #include <ballast/train/evaluate_loader.h>
 #include <ballast/train/metrics.h>
 #include <ballast/train/saved_model.h>
@@ -180,7 +181,9 @@ void RunChecks::tell(const Metrics& metrics, double value, const StopDecision& d
 PredictionTable RunChecks::evaluate() {
   EvaluateOptions options = run_.evaluate_options();
   options.on_batch = [this](int64_t) { return !run_.events.stop_requested(); };
+  release_free_memory();  // a check's blocks are of other sizes than a step's: the peak is that of one, not of both
   PredictionTable table = evaluate_loader(*run_.model, *val_, options);
+  release_free_memory();
   run_.training_mode();
   return table;
 }

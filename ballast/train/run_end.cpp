@@ -7,6 +7,7 @@
 #include <ballast/models/model.h>
 #include <ballast/norm/reestimate.h>
 #include <ballast/report/table.h>
+#include <ballast/train/allocator.h>
 #include <ballast/train/metrics.h>
 #include <ballast/train/run_report.h>
 #include <ballast/train/tensor_batch.h>
@@ -63,6 +64,7 @@ bool evaluate_test(RunContext& run, int64_t step, RunResult& result, BadSamples&
     return true;
   }
   run.events.on_phase("evaluating the test part");
+  release_free_memory();
   EvaluateOptions options = run.evaluate_options();
   options.on_batch = [&run](int64_t) { return !run.events.stop_requested(); };
   PredictionTable table = evaluate_loader(*run.model, *test, options);

@@ -6,6 +6,7 @@
 #include <ballast/augment/crop_views.h>
 #include <ballast/augment/presets.h>
 #include <ballast/base/check.h>
+#include <ballast/train/allocator.h>
 #include <ballast/train/defaults.h>
 #include <ballast/train/metrics.h>
 
@@ -171,6 +172,7 @@ RunSetup set_up_run(const RunOptions& options) {
     }
   }
   setup.data = open_data(data, setup.key());
+  release_free_memory();
   setup.data_name = data_name(o.data.source);
 
   const FixedChoices fixed{.model = o.model.name.value_or(""), .image_size = o.data.image_size.value_or(0),
