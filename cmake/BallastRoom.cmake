@@ -6,7 +6,7 @@
 # Test data: BALLAST_TEST_SOURCE_DIR is the project's root.
 
 set(BALLAST_CORE_ROOMS base io image augment data control ensemble report)
-set(BALLAST_TORCH_ROOMS probe init norm drop loss models weights train lab)
+set(BALLAST_TORCH_ROOMS ops probe init norm drop loss models weights train lab)
 
 # Targets ballast_core_verify_interface_header_sets and ballast_torch_...: each public header is compiled alone.
 if(BALLAST_TESTS)

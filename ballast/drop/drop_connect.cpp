@@ -14,6 +14,8 @@
 #include <ballast/base/shape.h>
 #include <ballast/drop/dropout.h>
 #include <ballast/drop/keyed_op.h>
+#include <ballast/ops/conv2d.h>
+#include <ballast/ops/linear.h>
 
 namespace ballast {
 namespace {
@@ -269,7 +271,7 @@ Tensor drop_connect_linear(const Tensor& x, const Tensor& weight, const Tensor& 
   const double p = element_rate(o.p).p();
   if (!training || p == 0) {
     return evaluated(x, weight, bias, o, training ? 0 : p, key, first_row,
-                     [](const Tensor& a, const Tensor& w, const Tensor& b) { return at::linear(a, w, b); });
+                     [](const Tensor& a, const Tensor& w, const Tensor& b) { return ops::linear(a, w, b); });
   }
   const double scale = o.scaling == Scaling::training ? 1 / (1 - p) : 1;
   const bool masked_bias = bias.defined() && o.drop_bias;
@@ -283,7 +285,7 @@ Tensor drop_connect_linear(const Tensor& x, const Tensor& weight, const Tensor& 
   } else {
     const Tensor masked = dropout(with_bias_column(weight, masked_bias ? bias : Tensor()),
                                   {.p = o.p, .scaling = o.scaling}, true, key);
-    y = at::linear(x, masked.narrow(1, 0, in), masked_bias ? masked.select(1, in) : Tensor());
+    y = ops::linear(x, masked.narrow(1, 0, in), masked_bias ? masked.select(1, in) : Tensor());
   }
   // An unmasked bias is not divided.
   if (bias.defined() && !masked_bias) y = y + bias;
@@ -298,7 +300,7 @@ Tensor drop_connect_conv2d(const Tensor& x, const Tensor& weight, const Tensor& 
         weight.size(1) * g.groups, " channels, got ", shape_text(x.sizes().vec()));
   const double p = element_rate(o.p).p();
   const auto convolve = [&](const Tensor& a, const Tensor& w, const Tensor& b) {
-    return at::conv2d(a, w, b, {g.stride, g.stride}, {g.padding, g.padding}, {1, 1}, g.groups);
+    return ops::conv2d(a, w, b, {g.stride, g.stride}, {g.padding, g.padding}, {1, 1}, g.groups);
   };
   if (!training || p == 0) return evaluated(x, weight, bias, o, training ? 0 : p, key, first_row, convolve);
   const bool masked_bias = bias.defined() && o.drop_bias;
@@ -310,7 +312,7 @@ Tensor drop_connect_conv2d(const Tensor& x, const Tensor& weight, const Tensor& 
     const Tensor masked = dropout(matrix.unsqueeze(0).expand({n, out, fan + 1}), elements, true, key, first_row);
     const std::vector<int64_t> shape = {n * out, weight.size(1), weight.size(2), weight.size(3)};
     const Tensor joined = x.reshape({1, n * x.size(1), x.size(2), x.size(3)});
-    y = at::conv2d(joined, masked.narrow(2, 0, fan).reshape(shape), {}, {g.stride, g.stride}, {g.padding, g.padding},
+    y = ops::conv2d(joined, masked.narrow(2, 0, fan).reshape(shape), {}, {g.stride, g.stride}, {g.padding, g.padding},
                    {1, 1}, n * g.groups);
     y = y.view({n, out, y.size(2), y.size(3)});
     if (masked_bias) y = y + masked.select(2, fan).unsqueeze(-1).unsqueeze(-1);
@@ -326,7 +328,7 @@ DropConnectImpl::DropConnectImpl(DropConnectOptions o) : options(o) { check_opti
 
 Tensor DropConnectImpl::forward(const Tensor& x, const Tensor& weight, const Tensor& bias) {
   if (mode() == DropMode::never || (drops(is_training()) && options.p == 0)) {
-    return activated(at::linear(x, weight, bias), options.act);
+    return activated(ops::linear(x, weight, bias), options.act);
   }
   if (!drops(is_training())) return drop_connect_linear(x, weight, bias, options, false, options.key);
   const Draw draw = next_draw(options.key);

@@ -13,6 +13,7 @@
 #include <ballast/init/norm_layer.h>
 #include <ballast/init/orthogonal.h>
 #include <ballast/init/residual.h>
+#include <ballast/ops/pieces.h>
 
 namespace ballast {
 namespace {
@@ -58,9 +59,9 @@ double variance_of(const torch::Tensor& y, LsuvStat stat) {
     d.sub_(d.mean(0, /*keepdim=*/true));
   } else {
     d = y - y.flatten()[0];
-    d.sub_(d.mean());
+    d.sub_(ops::on_one_thread([&] { return d.mean(); }));
   }
-  return d.square_().mean().item<double>();
+  return ops::on_one_thread([&] { return d.square_().mean().item<double>(); });
 }
 
 struct Layer {

@@ -4,8 +4,17 @@
 
 #include <ballast/base/check.h>
 #include <ballast/base/shape.h>
+#include <ballast/ops/pieces.h>
 
 namespace ballast {
+namespace {
+
+// LibTorch would cut the sum by the number of threads.
+torch::Tensor total(const torch::Tensor& loss) {
+  return ops::on_one_thread([&] { return loss.sum(); });
+}
+
+}  // namespace
 
 torch::Tensor bce_with_logits(const torch::Tensor& given, const torch::Tensor& target, const BceOptions& o) {
   check(given.is_floating_point(), "bce", "x must be floating point, got ", given.scalar_type());
@@ -30,10 +39,10 @@ torch::Tensor bce_with_logits(const torch::Tensor& given, const torch::Tensor& t
   if (o.weight.defined()) loss = loss * o.weight;
   switch (o.reduction) {
     case Reduction::none: break;
-    case Reduction::sum: loss = loss.sum(); break;
+    case Reduction::sum: loss = total(loss); break;
     case Reduction::mean:
       // An empty batch: 0, with zero gradients.
-      loss = loss.sum() / static_cast<double>(std::max<int64_t>(1, o.sum_classes ? loss.size(0) : loss.numel()));
+      loss = total(loss) / static_cast<double>(std::max<int64_t>(1, o.sum_classes ? loss.size(0) : loss.numel()));
       break;
   }
   return loss.to(given.scalar_type());

@@ -7,6 +7,8 @@
 #include <ballast/norm/spectral_norm.h>
 #include <ballast/norm/weight_norm.h>
 #include <ballast/norm/weight_standardization.h>
+#include <ballast/ops/conv2d.h>
+#include <ballast/ops/linear.h>
 
 namespace ballast::detail {
 
@@ -69,7 +71,7 @@ Conv2d::Conv2d(int64_t in, int64_t out, int64_t kernel, int64_t stride_, int64_t
       padding(padding_) {}
 
 torch::Tensor Conv2d::forward(const torch::Tensor& x) const {
-  return after(at::conv2d(x, effective_weight(), bias, {stride, stride}, {padding, padding}));
+  return after(ops::conv2d(x, effective_weight(), bias, {stride, stride}, {padding, padding}));
 }
 
 void Conv2d::pretty_print(std::ostream& stream) const {
@@ -85,7 +87,7 @@ Linear::Linear(int64_t in, int64_t out, const Style& style)
 
 torch::Tensor Linear::forward(const torch::Tensor& x) {
   const torch::Tensor w = effective_weight();
-  return after(drop_connect.is_empty() ? at::linear(x, w, bias) : drop_connect->forward(x, w, bias));
+  return after(drop_connect.is_empty() ? ops::linear(x, w, bias) : drop_connect->forward(x, w, bias));
 }
 
 void Linear::connect(const DropSpec& spec) {

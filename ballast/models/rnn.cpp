@@ -1,6 +1,7 @@
 #include <ballast/base/check.h>
 #include <ballast/models/catalog.h>
 #include <ballast/models/layers.h>
+#include <ballast/ops/recurrent.h>
 
 namespace ballast::detail {
 namespace {
@@ -18,13 +19,8 @@ struct Recurrent : torch::nn::Module {
   torch::Tensor forward(const torch::Tensor& x) const {
     const torch::Tensor start = torch::zeros({1, x.size(0), width}, x.options());
     const std::vector<torch::Tensor> weights = {weight_ih, weight_hh, bias_ih, bias_hh};
-    if (cell == "lstm") {
-      return std::get<1>(at::lstm(x, {start, start}, weights, true, 1, 0.0, is_training(), false, true))[0];
-    }
-    if (cell == "gru") return std::get<1>(at::gru(x, start, weights, true, 1, 0.0, is_training(), false, true))[0];
-    return act == Act::relu
-               ? std::get<1>(at::rnn_relu(x, start, weights, true, 1, 0.0, is_training(), false, true))[0]
-               : std::get<1>(at::rnn_tanh(x, start, weights, true, 1, 0.0, is_training(), false, true))[0];
+    const char* op = cell == "lstm" ? "lstm" : cell == "gru" ? "gru" : act == Act::relu ? "rnn_relu" : "rnn_tanh";
+    return ops::recurrent(op, x, start, weights, is_training())[1][0];
   }
   int64_t width;
   std::string cell;

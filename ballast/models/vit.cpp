@@ -5,6 +5,7 @@
 #include <ballast/models/layers.h>
 #include <ballast/models/vit_patch.h>
 #include <ballast/norm/activate.h>
+#include <ballast/ops/softmax.h>
 
 namespace ballast::detail {
 namespace {
@@ -37,7 +38,7 @@ struct Attention : torch::nn::Module {
     // (3, N, heads, tokens, head width)
     const torch::Tensor parts = qkv->forward(x).view({n, tokens, 3, kHeads, head_width}).permute({2, 0, 3, 1, 4});
     const torch::Tensor q = parts[0] * (1 / std::sqrt(static_cast<double>(head_width)));
-    const torch::Tensor weights = at::softmax(at::matmul(q, parts[1].transpose(-2, -1)), -1);
+    const torch::Tensor weights = ops::softmax(at::matmul(q, parts[1].transpose(-2, -1)));
     return through(drop, proj->forward(at::matmul(weights, parts[2]).transpose(1, 2).reshape({n, tokens, kWidth})));
   }
   std::shared_ptr<Linear> qkv, proj;

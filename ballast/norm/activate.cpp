@@ -1,5 +1,6 @@
 #include <ballast/norm/activate.h>
 
+#include <ballast/ops/activation.h>
 
 namespace ballast {
 
@@ -10,19 +11,11 @@ torch::Tensor activate(torch::Tensor x, Act act, double a, bool may_overwrite) {
     case Act::relu: return in_place ? x.relu_() : x.relu();
     case Act::relu6: return in_place ? at::hardtanh_(x, 0, 6) : at::hardtanh(x, 0, 6);
     case Act::leaky_relu: return in_place && a >= 0 ? at::leaky_relu_(x, a) : at::leaky_relu(x, a);
-    case Act::elu: return in_place && a >= 0 ? at::elu_(x, a) : at::elu(x, a);
-    case Act::selu: return at::selu(x);
-    case Act::gelu: return at::gelu(x);
-    case Act::gelu_tanh: return at::gelu(x, "tanh");
-    case Act::silu: return at::silu(x);
-    case Act::mish: return at::mish(x);
     case Act::hardswish: return at::hardswish(x);
     case Act::tanh: return in_place ? x.tanh_() : x.tanh();
-    case Act::sigmoid: return in_place ? x.sigmoid_() : x.sigmoid();
     case Act::softsign: return x / (1 + x.abs());
-    case Act::softplus: return at::softplus(x);
+    default: return ops::activation(x, act, a);
   }
-  return x;
 }
 
 }  // namespace ballast

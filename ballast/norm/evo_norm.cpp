@@ -5,6 +5,7 @@
 #include <ballast/base/check.h>
 #include <ballast/norm/channel_ops.h>
 #include <ballast/norm/norm_input.h>
+#include <ballast/ops/activation.h>
 
 namespace ballast {
 namespace {
@@ -61,7 +62,7 @@ torch::Tensor evo_norm_s0(const torch::Tensor& x, const torch::Tensor& weight, c
   const torch::Tensor z = detail::in_compute_type(x);
   const torch::Tensor scale =
       detail::per_channel(weight, z) * (detail::moments_over_groups(z, num_groups).var + eps).rsqrt();
-  const torch::Tensor top = v.defined() ? z * at::sigmoid(z * detail::per_channel(v, z)) : z;
+  const torch::Tensor top = v.defined() ? z * ops::activation(z * detail::per_channel(v, z), Act::sigmoid) : z;
   return detail::in_form_of(x, at::addcmul(detail::per_channel(bias, z), top, scale));
 }
 

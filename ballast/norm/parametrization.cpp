@@ -8,6 +8,8 @@
 #include <ballast/base/check.h>
 #include <ballast/base/shape.h>
 #include <ballast/norm/without_drawing.h>
+#include <ballast/ops/conv2d.h>
+#include <ballast/ops/linear.h>
 
 namespace ballast::detail {
 namespace {
@@ -48,7 +50,7 @@ std::vector<int64_t> weight_shape(const LinearLayerOptions& o) {
 }
 
 torch::Tensor apply(const Conv2dLayerOptions& o, const torch::Tensor& x, const torch::Tensor& w, const torch::Tensor& b) {
-  return at::conv2d(x, w, b, o.stride, o.padding, o.dilation, o.groups);
+  return ops::conv2d(x, w, b, o.stride, o.padding, o.dilation, o.groups);
 }
 
 torch::Tensor apply(const ConvTranspose2dLayerOptions& o, const torch::Tensor& x, const torch::Tensor& w,
@@ -57,7 +59,7 @@ torch::Tensor apply(const ConvTranspose2dLayerOptions& o, const torch::Tensor& x
 }
 
 torch::Tensor apply(const LinearLayerOptions&, const torch::Tensor& x, const torch::Tensor& w, const torch::Tensor& b) {
-  return at::linear(x, w, b);
+  return ops::linear(x, w, b);
 }
 
 std::shared_ptr<torch::nn::Conv2dImpl> plain_layer(const Conv2dLayerOptions& o, const torch::Tensor& w,

@@ -4,6 +4,7 @@
 #include <ballast/base/shape.h>
 #include <ballast/norm/channel_ops.h>
 #include <ballast/norm/parametrized_layer.h>
+#include <ballast/ops/pieces.h>
 
 namespace ballast {
 namespace {
@@ -57,12 +58,12 @@ SpectralNormResult spectral_norm(const torch::Tensor& weight, const torch::Tenso
     if (training) {
       const torch::Tensor m = matrix.detach();
       for (int64_t i = 0; i < options.n_power_iterations; ++i) {
-        u = unit(at::mv(m, v), options.eps);
-        v = unit(at::mv(m.t(), u), options.eps);
+        u = ops::on_one_thread([&] { return unit(at::mv(m, v), options.eps); });
+        v = ops::on_one_thread([&] { return unit(at::mv(m.t(), u), options.eps); });
       }
     }
   }
-  const torch::Tensor sigma = at::dot(u, at::mv(matrix, v));
+  const torch::Tensor sigma = ops::on_one_thread([&] { return at::dot(u, at::mv(matrix, v)); });
   return {weight / sigma.clamp_min(options.eps), u, v};
 }
 

@@ -108,7 +108,7 @@ void set_math(const std::string& level) {
 std::string fingerprint(const std::string& math, const std::string& layout, const std::string& device,
                         const std::string& precision) {
   std::ostringstream all;
-  all << math << '|' << at::get_num_threads() << "|1|" << simd_target() << '|' << torch_config() << '|' << libtorch_version() << '|' << blas_name()
+  all << math << "|1|" << simd_target() << '|' << torch_config() << '|' << libtorch_version() << '|' << blas_name()
       << '|' << version() << '|' << compiler() << "|" << precision << "|" << layout << '|' << device;
   return sha256_hex(all.str()).substr(0, 16);
 }

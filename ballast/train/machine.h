@@ -21,8 +21,7 @@ void set_threads(int64_t n);
 /// Errors: std::invalid_argument for portable, unless the variables of base/portable_math.h are set.
 void set_math(const std::string& level);
 
-/// 16 hex digits over everything that decides the bits of a result beside options and data: level, threads, instruction
-/// sets, versions of LibTorch, oneDNN, BLAS, ballast and compiler, layout, device, precision.
+/// 16 hex digits over everything that decides the bits of a result beside options and data: level, instruction sets, versions of LibTorch, oneDNN, BLAS, ballast and compiler, layout, device, precision.
 std::string fingerprint(const std::string& math, const std::string& layout, const std::string& device,
                         const std::string& precision);
 

@@ -8,6 +8,7 @@
 #include <torch/types.h>
 
 #include <ballast/base/check.h>
+#include <ballast/ops/pieces.h>
 #include <ballast/train/optimizer_kernel.h>
 
 namespace ballast {
@@ -142,7 +143,7 @@ double Optimizer::gradient_norm() const {
   }
   for (size_t s = 0; s < slots_.size(); ++s) {
     if (!slots_[s].fast && gradients[s].defined()) {
-      const double norm = gradients[s].detach().to(torch::kDouble).norm().item<double>();
+      const double norm = ops::on_one_thread([&] { return gradients[s].detach().to(torch::kDouble).norm().item<double>(); });
       total += norm * norm;
     }
   }
@@ -176,7 +177,7 @@ bool Optimizer::clip_units(double limit, const std::string& head) {
       dims.push_back(d);
     }
     const auto norm = [&](const torch::Tensor& t) {
-      return dims.empty() ? t.norm() : at::linalg_vector_norm(t, 2, dims, /*keepdim=*/true);
+      return dims.empty() ? ops::on_one_thread([&] { return t.norm(); }) : at::linalg_vector_norm(t, 2, dims, /*keepdim=*/true);
     };
     const torch::Tensor factor =
         norm(slot.parameter.value.detach()).clamp_min(1e-3).mul(limit).div(norm(g).clamp_min(1e-12)).clamp_max(1);

@@ -481,8 +481,8 @@ void describe(Visitor& visit, LogSection& o) {
 
 template <class Visitor>
 void describe(Visitor& visit, MathSection& o) {
-  visit("level", o.level, {.help = "repeatable: the same command gives the same bits on this machine; portable: on every x86-64 with AVX2, for the same "
-                                   "number of threads; fast: no such promise",
+  visit("level", o.level, {.help = "repeatable: the same command gives the same bits on this machine; portable: on every x86-64 with AVX2; "
+                                   "fast: no such promise",
                            .flags = "--math", .choices = "fast repeatable portable"});
 }
 

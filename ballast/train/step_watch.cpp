@@ -4,10 +4,12 @@
 
 #include <cmath>
 
+#include <ballast/ops/pieces.h>
+
 namespace ballast {
 namespace {
 
-double norm_of(const torch::Tensor& t) { return at::norm(t.detach(), 2, torch::kDouble).item<double>(); }
+double norm_of(const torch::Tensor& t) { return ops::on_one_thread([&] { return at::norm(t.detach(), 2, torch::kDouble).item<double>(); }); }
 
 }  // namespace
 

@@ -23,13 +23,14 @@ CORE = {
 }
 ALL = None  # every room named before it
 TORCH = {
-    "probe": ["base"],
-    "init": ["base", "probe"],
-    "norm": ["base", "probe"],
-    "drop": ["base"],
-    "loss": ["base"],
+    "ops": ["base"],
+    "probe": ["base", "ops"],
+    "init": ["base", "ops", "probe"],
+    "norm": ["base", "ops", "probe"],
+    "drop": ["base", "ops"],
+    "loss": ["base", "ops"],
     # docs/decisions: the layer table watches a forward pass, so models may also include probe.
-    "models": ["base", "probe", "init", "norm", "drop"],
+    "models": ["base", "ops", "probe", "init", "norm", "drop"],
     "weights": ["base", "io", "init", "norm", "drop", "models"],
     "train": ALL,
     "lab": ALL,
