@@ -33,6 +33,12 @@ std::tuple<Tensor, Tensor, Tensor> backward_of(const Tensor& grad, const Tensor&
                                   /*transposed=*/false, {0, 0}, g.groups, wanted);
 }
 
+// f() as LibTorch runs it, but for a single small picture: that is left to BLAS, whose sums may depend on the threads.
+template <class F>
+auto run_whole(const Tensor& x, const F& f) {
+  return x.size(0) == 1 && x.numel() <= 20480 ? on_one_thread(f) : f();
+}
+
 // The sum of all in order, in float at least.
 Tensor sum_in_order(std::vector<Tensor>& pieces) {
   if (pieces.size() == 1 || !pieces[0].defined()) return pieces[0];
@@ -40,6 +46,32 @@ Tensor sum_in_order(std::vector<Tensor>& pieces) {
   Tensor sum = type == torch::kBFloat16 || type == torch::kHalf ? pieces[0].to(torch::kFloat) : pieces[0];
   for (size_t i = 1; i < pieces.size(); ++i) sum.add_(pieces[i]);
   return sum.to(type);
+}
+
+// Pieces of about `rows` of n: none of a single row, which LibTorch may leave to its own loop and so to BLAS.
+int64_t pieces_of(int64_t n, int64_t rows) { return std::max<int64_t>(1, n / std::max<int64_t>(2, rows)); }
+
+template <class F>
+void for_rows(int64_t n, int64_t rows, const F& f) {
+  const int64_t pieces = pieces_of(n, rows);
+  for_pieces(pieces, [&](int64_t i) {
+    const at::AutoDispatchBelowADInplaceOrView below;
+    const int64_t begin = n * i / pieces;
+    f(i, begin, n * (i + 1) / pieces - begin);
+  });
+}
+
+Tensor input_gradient(const Tensor& grad, const Tensor& x, const Tensor& weight, const Geometry& g) {
+  const auto of = [&](const Tensor& grad_rows, const Tensor& rows) {
+    return std::get<0>(backward_of(grad_rows, rows, weight, {weight.size(0)}, g, {true, false, false}));
+  };
+  const int64_t n = x.size(0);
+  if (n == 1) return run_whole(x, [&] { return of(grad, x); });
+  const Tensor result = at::empty_like(x, x.options().requires_grad(false));
+  for_rows(n, rows_of_piece(n), [&](int64_t, int64_t begin, int64_t length) {
+    result.narrow(0, begin, length).copy_(of(grad.narrow(0, begin, length), x.narrow(0, begin, length)));
+  });
+  return result;
 }
 
 struct WeightGradient {
@@ -57,12 +89,11 @@ int64_t weight_rows(const Tensor& grad, const Tensor& x, const Tensor& weight) {
 }
 
 WeightGradient weight_gradient(const Tensor& grad, const Tensor& x, const Tensor& weight, const Geometry& g, bool of_weight, bool of_bias) {
-  const int64_t n = x.size(0), rows = weight_rows(grad, x, weight), pieces = (n + rows - 1) / rows;
+  const int64_t n = x.size(0), rows = weight_rows(grad, x, weight);
   const std::vector<int64_t> bias_size = {weight.size(0)};
-  std::vector<Tensor> weights(static_cast<size_t>(pieces)), biases(static_cast<size_t>(pieces));
-  for_pieces(pieces, [&](int64_t i) {
-    const at::AutoDispatchBelowADInplaceOrView below;
-    const int64_t begin = i * rows, length = std::min(rows, n - begin);
+  const auto pieces = static_cast<size_t>(pieces_of(n, rows));
+  std::vector<Tensor> weights(pieces), biases(pieces);
+  for_rows(n, rows, [&](int64_t i, int64_t begin, int64_t length) {
     auto [none, w, b] =
         backward_of(grad.narrow(0, begin, length), x.narrow(0, begin, length), weight, bias_size, g, {false, of_weight, of_bias});
     weights[static_cast<size_t>(i)] = w;
@@ -78,7 +109,7 @@ struct Convolution : torch::autograd::Function<Convolution> {
     ctx->saved_data["bias"] = bias.has_value();
     ctx->saved_data["geometry"] =
         std::vector<int64_t>{g.stride[0], g.stride[1], g.padding[0], g.padding[1], g.dilation[0], g.dilation[1], g.groups};
-    return at::conv2d(x, weight, bias, g.stride, g.padding, g.dilation, g.groups);
+    return run_whole(x, [&] { return at::conv2d(x, weight, bias, g.stride, g.padding, g.dilation, g.groups); });
   }
   static torch::autograd::tensor_list backward(AutogradContext* ctx, const torch::autograd::tensor_list& gradients) {
     const auto saved = ctx->get_saved_variables();
@@ -93,7 +124,7 @@ struct Convolution : torch::autograd::Function<Convolution> {
       return {gx, gw, gb, Tensor()};
     }
     Tensor gx;
-    if (of_x) gx = std::get<0>(backward_of(grad, x, weight, bias_size, g, {true, false, false}));
+    if (of_x) gx = input_gradient(grad, x, weight, g);
     if (!of_weight && !of_bias) return {gx, Tensor(), Tensor(), Tensor()};
     const WeightGradient w = weight_gradient(grad, x, weight, g, of_weight, of_bias);
     return {gx, w.weight, w.bias, Tensor()};
@@ -118,7 +149,7 @@ Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias, std::ar
         if (at::GradMode::is_enabled() && (xc.requires_grad() || wc.requires_grad() || (bc.defined() && bc.requires_grad()))) {
           return Convolution::apply(xc, wc, bc.defined() ? torch::optional<Tensor>(bc) : torch::nullopt, g);
         }
-        return at::conv2d(xc, wc, bc, g.stride, g.padding, g.dilation, g.groups);
+        return run_whole(xc, [&] { return at::conv2d(xc, wc, bc, g.stride, g.padding, g.dilation, g.groups); });
       });
 }
 

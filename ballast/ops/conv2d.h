@@ -9,8 +9,8 @@ namespace ballast::ops {
 /// at::conv2d with the same bits for any number of threads, in its result and all gradients.
 ///
 /// On the CPU LibTorch's and oneDNN's sums over the batch, in the gradients of weight and bias, are cut by the number of threads.
-/// Here they are cut into pieces of the batch, each computed on one thread, the pieces added in order. The result and the gradient of x are LibTorch's own: oneDNN cuts no
-/// sum for them, and whether it is used is not left to the number of threads.
+/// The gradients are computed here in pieces of the batch, each on one thread, those of weight and bias added in order. The result is
+/// LibTorch's own: oneDNN cuts no sum for it, and whether it is used is not left to the number of threads.
 ///
 /// Autocast, observers, other devices and types, gradients of gradients: as at::conv2d.
 torch::Tensor conv2d(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias, std::array<int64_t, 2> stride,

@@ -12,7 +12,7 @@ class OneThread {
   OneThread& operator=(const OneThread&) = delete;
 
  private:
-  int before_;
+  int before_ = 1;
 };
 
 }  // namespace ballast::ops
