@@ -61,23 +61,6 @@ void for_rows(int64_t n, int64_t rows, const F& f) {
   });
 }
 
-Tensor input_gradient(const Tensor& grad, const Tensor& x, const Tensor& weight, const Geometry& g) {
-  const auto of = [&](const Tensor& grad_rows, const Tensor& rows) {
-    return std::get<0>(backward_of(grad_rows, rows, weight, {weight.size(0)}, g, {true, false, false}));
-  };
-  const int64_t n = x.size(0);
-  if (n == 1) return run_whole(x, [&] { return of(grad, x); });
-  const Tensor result = at::empty_like(x, x.options().requires_grad(false));
-  for_rows(n, rows_of_piece(n), [&](int64_t, int64_t begin, int64_t length) {
-    result.narrow(0, begin, length).copy_(of(grad.narrow(0, begin, length), x.narrow(0, begin, length)));
-  });
-  return result;
-}
-
-struct WeightGradient {
-  Tensor weight, bias;
-};
-
 // Rows of a piece. Each piece costs a pass over all weights, which is little beside its own work unless they are more than what it
 // reads of x and grad: then it has more rows, down to one piece for all.
 int64_t weight_rows(const Tensor& grad, const Tensor& x, const Tensor& weight) {
@@ -88,18 +71,26 @@ int64_t weight_rows(const Tensor& grad, const Tensor& x, const Tensor& weight) {
   return std::max(kPieceRows, (kLeastPositions + positions - 1) / positions);
 }
 
-WeightGradient weight_gradient(const Tensor& grad, const Tensor& x, const Tensor& weight, const Geometry& g, bool of_weight, bool of_bias) {
-  const int64_t n = x.size(0), rows = weight_rows(grad, x, weight);
+struct Gradients {
+  Tensor x, weight, bias;
+};
+
+Gradients in_pieces(const Tensor& grad, const Tensor& x, const Tensor& weight, const Geometry& g, int64_t rows, std::array<bool, 3> wanted) {
+  const int64_t n = x.size(0);
   const std::vector<int64_t> bias_size = {weight.size(0)};
   const auto pieces = static_cast<size_t>(pieces_of(n, rows));
   std::vector<Tensor> weights(pieces), biases(pieces);
+  Gradients all;
+  if (wanted[0]) all.x = at::empty_like(x, x.options().requires_grad(false));
   for_rows(n, rows, [&](int64_t i, int64_t begin, int64_t length) {
-    auto [none, w, b] =
-        backward_of(grad.narrow(0, begin, length), x.narrow(0, begin, length), weight, bias_size, g, {false, of_weight, of_bias});
-    weights[static_cast<size_t>(i)] = w;
-    biases[static_cast<size_t>(i)] = b;
+    auto [gx, gw, gb] = backward_of(grad.narrow(0, begin, length), x.narrow(0, begin, length), weight, bias_size, g, wanted);
+    if (wanted[0]) all.x.narrow(0, begin, length).copy_(gx);
+    weights[static_cast<size_t>(i)] = gw;
+    biases[static_cast<size_t>(i)] = gb;
   });
-  return {of_weight ? sum_in_order(weights) : Tensor(), of_bias ? sum_in_order(biases) : Tensor()};
+  if (wanted[1]) all.weight = sum_in_order(weights);
+  if (wanted[2]) all.bias = sum_in_order(biases);
+  return all;
 }
 
 struct Convolution : torch::autograd::Function<Convolution> {
@@ -123,11 +114,12 @@ struct Convolution : torch::autograd::Function<Convolution> {
       auto [gx, gw, gb] = backward_of(grad, x, weight, bias_size, g, {of_x, of_weight, of_bias});
       return {gx, gw, gb, Tensor()};
     }
-    Tensor gx;
-    if (of_x) gx = input_gradient(grad, x, weight, g);
-    if (!of_weight && !of_bias) return {gx, Tensor(), Tensor(), Tensor()};
-    const WeightGradient w = weight_gradient(grad, x, weight, g, of_weight, of_bias);
-    return {gx, w.weight, w.bias, Tensor()};
+    // One call for all three where their pieces are the same ones.
+    const int64_t rows = rows_of_piece(x.size(0)), for_weight = weight_rows(grad, x, weight);
+    const bool together = rows == for_weight || !(of_weight || of_bias);
+    Gradients all = in_pieces(grad, x, weight, g, together ? rows : for_weight, {of_x && together, of_weight, of_bias});
+    if (of_x && !together) all.x = in_pieces(grad, x, weight, g, rows, {true, false, false}).x;
+    return {all.x, all.weight, all.bias, Tensor()};
   }
 };
 
