@@ -106,7 +106,7 @@ Case case_of(const std::string& name) {
   const bool small = row == "resnet8" || row == "resnet8_wide" || row == "plain_cnn" || row == "resnet";
   c.model.height = c.model.width = gray ? 28 : small ? 32 : 16;
   if (!gray && !small) c.rows = 12;
-  if (row == "vit_tiny") c.rows = 7;  // 65 tokens each
+  if (row == "vit_tiny") c.rows = 4, c.model.height = c.model.width = 12;  // 37 tokens each
   return c;
 }
 
