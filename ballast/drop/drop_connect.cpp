@@ -313,7 +313,7 @@ Tensor drop_connect_conv2d(const Tensor& x, const Tensor& weight, const Tensor& 
     const std::vector<int64_t> shape = {n * out, weight.size(1), weight.size(2), weight.size(3)};
     const Tensor joined = x.reshape({1, n * x.size(1), x.size(2), x.size(3)});
     y = ops::conv2d(joined, masked.narrow(2, 0, fan).reshape(shape), {}, {g.stride, g.stride}, {g.padding, g.padding},
-                   {1, 1}, n * g.groups);
+                    {1, 1}, n * g.groups);
     y = y.view({n, out, y.size(2), y.size(3)});
     if (masked_bias) y = y + masked.select(2, fan).unsqueeze(-1).unsqueeze(-1);
   } else {

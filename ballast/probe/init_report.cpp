@@ -14,6 +14,7 @@
 #include <ballast/base/check.h>
 #include <ballast/base/fan.h>
 #include <ballast/base/key.h>
+#include <ballast/ops/l2_norm.h>
 #include <ballast/ops/pieces.h>
 #include <ballast/probe/layer_watch.h>
 #include <ballast/probe/module_view.h>
@@ -83,7 +84,9 @@ InitReportLayer row_of(const WatchedLayer& watched, const torch::Tensor& bias, c
   row.fan_in = f.in;
   row.fan_out = f.out;
   const torch::Tensor w = watched.weight.detach();
-  row.weight_std = w.numel() > 1 ? ops::on_one_thread([&] { return w.to(torch::kDouble).std(/*unbiased=*/false).item<double>(); }) : 0;
+  if (w.numel() > 1) {
+    row.weight_std = ops::on_one_thread([&] { return w.to(torch::kDouble).std(/*unbiased=*/false).item<double>(); });
+  }
   row.he_ratio = row.weight_std / std::sqrt(2 / f.in);
   row.opened = opened.has(watched.parameter);
   if (!watched.recurrent && !watched.transposed) row.equal_units = equal_units(w, bias);
@@ -167,8 +170,8 @@ InitReport report_of(const ModuleView& view, const std::function<torch::Tensor(c
   for (size_t i = 0; i < trainable.size(); ++i) {
     NamedGradient g{.name = names[i], .layer = "", .norm = 0, .weight_norm = 0, .defined = gradients[i].defined(), .weight = trainable[i].dim() >= 2,
                     .opened = opened.has(names[i])};
-    if (g.defined) g.norm = ops::on_one_thread([&] { return gradients[i].norm(2, torch::kDouble).item<double>(); });
-    g.weight_norm = ops::on_one_thread([&] { return trainable[i].detach().norm(2, torch::kDouble).item<double>(); });
+    if (g.defined) g.norm = ops::l2_norm(gradients[i]);
+    g.weight_norm = ops::l2_norm(trainable[i]);
     g.count = static_cast<double>(std::max<int64_t>(1, trainable[i].numel()));
     for (const ViewedTensor& p : view.parameters()) {
       if (p.name == g.name) g.layer = p.layer.empty() ? p.name : p.layer;

@@ -7,7 +7,7 @@
 #include <set>
 #include <unordered_map>
 
-#include <ballast/ops/pieces.h>
+#include <ballast/ops/l2_norm.h>
 
 namespace ballast {
 namespace {
@@ -40,7 +40,7 @@ bool is_recurrent(const std::string& name) { return name == "lstm" || name == "g
 int64_t channel_dim_of(const std::string& name) { return contains(name, "conv") ? 1 : -1; }
 
 double rms(const torch::Tensor& g) {
-  return g.numel() == 0 ? 0 : ops::on_one_thread([&] { return at::norm(g.detach().to(torch::kCPU), 2, torch::kDouble).item<double>(); }) / std::sqrt(static_cast<double>(g.numel()));
+  return g.numel() == 0 ? 0 : ops::l2_norm(g.to(torch::kCPU)) / std::sqrt(static_cast<double>(g.numel()));
 }
 
 }  // namespace

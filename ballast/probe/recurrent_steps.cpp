@@ -6,7 +6,7 @@
 #include <cmath>
 
 #include <ballast/base/key.h>
-#include <ballast/ops/pieces.h>
+#include <ballast/ops/l2_norm.h>
 
 namespace ballast {
 namespace {
@@ -108,7 +108,7 @@ std::vector<RecurrentStep> recurrent_steps(const WatchedLayer& layer) {
     RecurrentStep row{.layer = static_cast<int64_t>(i) / steps, .step = static_cast<int64_t>(i) % steps};
     row.across = measure_signal(hidden[i], {.channel_dim = -1, .correlations = false}).across;
     if (back[i].defined()) {
-      row.gradient = ops::on_one_thread([&] { return at::norm(back[i], 2, torch::kDouble).item<double>(); }) / std::sqrt(static_cast<double>(back[i].numel()));
+      row.gradient = ops::l2_norm(back[i]) / std::sqrt(static_cast<double>(back[i].numel()));
     }
     row.echo = echoes[static_cast<size_t>(row.layer)][static_cast<size_t>(row.step)];
     rows.push_back(row);

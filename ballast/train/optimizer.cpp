@@ -8,6 +8,7 @@
 #include <torch/types.h>
 
 #include <ballast/base/check.h>
+#include <ballast/ops/l2_norm.h>
 #include <ballast/ops/pieces.h>
 #include <ballast/train/optimizer_kernel.h>
 
@@ -143,7 +144,7 @@ double Optimizer::gradient_norm() const {
   }
   for (size_t s = 0; s < slots_.size(); ++s) {
     if (!slots_[s].fast && gradients[s].defined()) {
-      const double norm = ops::on_one_thread([&] { return gradients[s].detach().to(torch::kDouble).norm().item<double>(); });
+      const double norm = ops::l2_norm(gradients[s]);
       total += norm * norm;
     }
   }

@@ -614,6 +614,9 @@ std::vector<std::string> find_conflicts(const RunOptions& o) {
   if (!o.average.swa && !o.average.swa_lr.is_auto()) {
     out.push_back("average.swa_lr is the rate of average.swa: give --swa 75% too");
   }
+  if (o.average.swa && o.average.reestimate > 0) {
+    out.push_back("average.swa computes batch statistics anew by itself: leave out average.reestimate");
+  }
   if (!o.stop.also.empty() && !o.stop.patience) {
     out.push_back("stop.also names monitors that run out of patience: give stop.patience too");
   }

@@ -4,14 +4,9 @@
 
 #include <cmath>
 
-#include <ballast/ops/pieces.h>
+#include <ballast/ops/l2_norm.h>
 
 namespace ballast {
-namespace {
-
-double norm_of(const torch::Tensor& t) { return ops::on_one_thread([&] { return at::norm(t.detach(), 2, torch::kDouble).item<double>(); }); }
-
-}  // namespace
 
 void StepWatch::begin() {
   abandon();
@@ -62,9 +57,9 @@ JsonValue StepWatch::end() {
       const ViewedTensor& p = view_.parameters()[i];
       if (p.name != layer.parameter || !before_[i].defined()) continue;
       const torch::Tensor& g = gradients_->at(i);
-      if (g.defined()) put(row, "weight_gradient", norm_of(g) / std::sqrt(static_cast<double>(g.numel())));
-      const double size = norm_of(before_[i]);
-      if (size > 0) put(row, "update", norm_of(p.value.detach() - before_[i]) / size);
+      if (g.defined()) put(row, "weight_gradient", ops::l2_norm(g) / std::sqrt(static_cast<double>(g.numel())));
+      const double size = ops::l2_norm(before_[i]);
+      if (size > 0) put(row, "update", ops::l2_norm(p.value.detach() - before_[i]) / size);
     }
     rows.push_back(std::move(row));
   }

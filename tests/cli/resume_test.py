@@ -302,6 +302,7 @@ class Chosen(WithPhotos):
         rows = [json.loads(line) for line in (self.dir / "anew/metrics.jsonl").read_text().splitlines()]
         [check] = [row for row in rows if row.get("split") == "val_reestimated"]
         self.assertAlmostEqual(done.json()["val"]["loss"], check["loss"])
+        self.refused(self.run_in(*self.words("mlp", "x"), "--swa", "--reestimate", "3"), 2, "leave out average.reestimate")
         none = self.run_in(*self.words("mlp", "none"), "--epochs", "1", "--reestimate", "3")
         self.assertIn("average.reestimate changes nothing: mlp:1x16 keeps no batch statistics", none.err)
 
