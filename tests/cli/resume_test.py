@@ -1,6 +1,6 @@
 """Runs that are killed, stopped and continued, through the command line. Usage: resume_test.py PROGRAM
 
-BALLAST_SLOW_TESTS: 150 kills instead of 20.
+BALLAST_SLOW_TESTS: 150 kills instead of 20, 50 full disks instead of 5.
 """
 import hashlib
 import json
@@ -187,6 +187,49 @@ class Stopped(WithPhotos):
         self.assertEqual(result.code, 7, result.err)
         self.assertIn("process", result.lines[-1])
         child.kill()
+
+
+class FullDisk(WithPhotos):
+    # Two sessions of one command on a disk of its own: a small one, which is then made large.
+    SHELL = """set -e
+        mkdir small
+        mount -t tmpfs -o size=$1k none "$PWD/small"
+        kept=$PWD/kept
+        shift
+        cd small
+        "$@" 2>first.err >/dev/null && echo first 0 || echo first $?
+        mount -o remount,size=256m "$PWD"
+        tail -1 first.err
+        "$@" >/dev/null && echo second 0 || echo second $?
+        cp -r run "$kept"
+        """
+
+    def test_a_disk_that_fills_up_costs_no_bit(self):
+        words = self.words("mlp", "run")
+        self.assertEqual(self.run_in(*words).code, 0)
+        whole = digests(self.dir / "run")
+        needed = sum(p.stat().st_size + 4096 for p in (self.dir / "run").rglob("*") if p.is_file()) / 1024
+        disks = 50 if SLOW else 5
+        filled = 0
+        for i in range(disks):
+            # From a disk that has no room for the first file to one that holds nearly all of the run.
+            size = int(8 * (1.3 * needed / 8) ** (i / (disks - 1)))
+            shutil.rmtree(self.dir / "kept", ignore_errors=True)
+            shutil.rmtree(self.dir / "small", ignore_errors=True)
+            done = subprocess.run(["unshare", "-rm", "sh", "-c", self.SHELL, "sh", str(size), support.BALLAST, *map(str, words)], cwd=self.dir,
+                                  env=environment(), capture_output=True, timeout=240)
+            out, err = done.stdout.decode(), done.stderr.decode()
+            if "mount:" in err or "unshare" in err:
+                self.skipTest("no private mount here: " + err.strip())
+            codes = dict(re.findall(r"^(first|second) (\d+)$", out, re.MULTILINE))
+            self.assertIn(codes["first"], ("0", "6"), f"{size} KiB: {out}")
+            if codes["first"] == "6":
+                self.assertIn("No space left on device", out, f"{size} KiB")
+                filled += 1
+            self.assertEqual(codes["second"], "0", f"{size} KiB: {err}")
+            self.assertEqual(digests(self.dir / "kept"), whole, f"{size} KiB: {err}")
+        print(f"{disks} disks, {filled} of them filled: all runs equal", flush=True)
+        self.assertGreaterEqual(filled, disks // 2)
 
 
 class Old(Case):
