@@ -194,14 +194,14 @@ class FullDisk(WithPhotos):
     SHELL = """set -e
         mkdir small
         mount -t tmpfs -o size=$1k none "$PWD/small"
-        kept=$PWD/kept
+        home=$PWD
         shift
         cd small
-        "$@" 2>first.err >/dev/null && echo first 0 || echo first $?
-        mount -o remount,size=256m "$PWD"
-        tail -1 first.err
+        "$@" 2>"$home/first.err" >/dev/null && echo first 0 || echo first $?
+        mount -o remount,size=256m "$home/small"
+        tail -1 "$home/first.err"
         "$@" >/dev/null && echo second 0 || echo second $?
-        cp -r run "$kept"
+        cp -r run "$home/kept"
         """
 
     def test_a_disk_that_fills_up_costs_no_bit(self):
@@ -212,7 +212,7 @@ class FullDisk(WithPhotos):
         disks = 50 if SLOW else 5
         filled = 0
         for i in range(disks):
-            # From a disk that has no room for the first file to one that holds nearly all of the run.
+            # From a disk that has no room for the first files to one that holds the run.
             size = int(8 * (1.3 * needed / 8) ** (i / (disks - 1)))
             shutil.rmtree(self.dir / "kept", ignore_errors=True)
             shutil.rmtree(self.dir / "small", ignore_errors=True)
@@ -228,6 +228,8 @@ class FullDisk(WithPhotos):
                 filled += 1
             self.assertEqual(codes["second"], "0", f"{size} KiB: {err}")
             self.assertEqual(digests(self.dir / "kept"), whole, f"{size} KiB: {err}")
+            checked = self.run_in("fsck", "kept")
+            self.assertEqual(checked.code, 0, f"{size} KiB: {checked.out}")
         print(f"{disks} disks, {filled} of them filled: all runs equal", flush=True)
         self.assertGreaterEqual(filled, disks // 2)
 
