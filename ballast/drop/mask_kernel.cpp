@@ -14,6 +14,7 @@
 #include <hwy/highway.h>
 
 #include <ballast/base/philox_inl.h>
+#include <ballast/drop/dropout_bf16_inl.h>
 
 #ifndef BALLAST_DROP_SPLIT_GROUP_
 #define BALLAST_DROP_SPLIT_GROUP_
@@ -227,26 +228,6 @@ HWY_INLINE void keep_vector(D d, const T* x, T* y, hn::Mask<D> mask, KeepValues 
   }
 }
 
-#if HWY_TARGET != HWY_SCALAR
-// The same for 32 of bfloat16 at once, a whole line, where vectors are that long: even ones and odd ones by themselves.
-HWY_INLINE void keep_32_bf16(const uint16_t* x, uint16_t* y, uint32_t bits, const KeepValues& v) {
-  const hn::CappedTag<uint16_t, 32> d16;
-  const hn::Repartition<uint32_t, decltype(d16)> du;
-  const hn::Repartition<float, decltype(d16)> d;
-  const auto scaled = [&](auto wide) HWY_ATTR {
-    const auto raw = hn::BitCast(du, hn::Mul(hn::BitCast(d, wide), hn::Set(d, static_cast<float>(v.scale))));
-    return hn::Add(hn::Add(raw, hn::Set(du, 0x7fffu)), hn::And(hn::ShiftRight<16>(raw), hn::Set(du, 1u)));
-  };
-  const auto both = hn::BitCast(du, hn::LoadU(d16, x));
-  const auto even = hn::ShiftRight<16>(scaled(hn::ShiftLeft<16>(both)));
-  const auto odd = scaled(hn::And(both, hn::Set(du, 0xffff0000u)));
-  const auto result = hn::OddEven(hn::BitCast(d16, odd), hn::BitCast(d16, even));
-  uint8_t bytes[8] = {};
-  std::memcpy(bytes, &bits, 4);
-  store_or_stream(d16, hn::IfThenElseZero(hn::LoadMaskBits(d16, bytes), result), y, v.stream);
-}
-#endif
-
 template <bool kAffine, class T>
 HWY_INLINE void keep_16(const T* x, T* y, uint32_t bits, KeepValues v) {
   const hn::CappedTag<RealOf<T>, 16> d;
@@ -305,6 +286,8 @@ void ApplyBf16(const uint16_t* x, uint16_t* y, size_t n, const uint16_t* keep, s
   Apply(x, y, n, keep, offset, v);
 }
 
+constexpr size_t kAhead = 4096;  // elements: what the caches are asked for meanwhile
+
 // Whole groups, drawn and applied at once: memory and arithmetic overlap. Returns the groups done: none on a target
 // that cannot.
 template <class T>
@@ -315,28 +298,13 @@ HWY_INLINE size_t fused_groups(const T* x, T* y, uint64_t key, uint64_t group, s
   return 0;
 #else
   const hn::Repartition<float, D64> d;
-  constexpr size_t kAhead = 4096;  // elements: what the caches are asked for meanwhile
   const auto below = hn::Set(D32(), (threshold << 16) - 1);
   v.stream = v.stream && in_lines(y);
   const auto nothing = [](size_t) HWY_ATTR {};
-  uint16_t first = 0;
   for_groups<false>(
       key, group, groups, nothing,
       [&](size_t g, size_t slot, size_t part, hn::Vec<D32> bits) HWY_ATTR {
         const size_t at = g * 128 + slot * 16 + part * hn::Lanes(d);
-        if constexpr (std::is_same_v<T, uint16_t> && hn::MaxLanes(D32()) == 16) {
-          uint8_t bytes[8];
-          hn::StoreMaskBits(D32(), hn::Lt(below, bits), bytes);
-          uint16_t kept;
-          std::memcpy(&kept, bytes, 2);
-          if (slot % 2 == 0) {
-            first = kept;
-          } else {
-            hwy::Prefetch(x + at + kAhead);
-            keep_32_bf16(x + at - 16, y + at - 16, first | uint32_t{kept} << 16, v);
-          }
-          return;
-        }
         hwy::Prefetch(x + at + kAhead);
         keep_vector<false>(d, x + at, y + at, hn::RebindMask(d, hn::Lt(below, bits)), v);
       },
@@ -351,6 +319,14 @@ size_t FusedF32(const float* x, float* y, uint64_t key, uint64_t group, size_t g
 }
 size_t FusedBf16(const uint16_t* x, uint16_t* y, uint64_t key, uint64_t group, size_t groups, uint32_t threshold,
                  const KeepValues& v) {
+#if HWY_TARGET <= HWY_AVX3 && !HWY_IS_MSAN
+  // There a dropped element is 0 before it is scaled.
+  const auto scale = static_cast<float>(v.scale);
+  if (scale > 0 && std::isfinite(scale)) {
+    dropout_bf16_512<kAhead>(x, y, key, group, groups, threshold, scale, v.stream && in_lines(y));
+    return groups;
+  }
+#endif
   return fused_groups(x, y, key, group, groups, threshold, v);
 }
 

@@ -97,13 +97,18 @@ TEST_P(MaskKernel, Bfloat16IsRoundedToTheNearestEvenAndKeepsNaN) {
   uint16_t y[4];
   apply_keep_bf16(x, y, 4, keep.data(), 0, {.scale = 1.00390625});  // 1 + 2^-8: half way between two bfloat16
   for (size_t i = 0; i < 4; ++i) EXPECT_EQ(y[i], want[i]) << i;
-  // Drawn and applied at once: the same of each bit pattern.
-  std::vector<uint16_t> all(1 << 16), dropped(all.size()), plain(all.size()), masks(keep_words(all.size()));
+  // Drawn and applied at once: the same of each bit pattern, also where the upper half of the blocks' counter changes.
+  std::vector<uint16_t> all(1 << 16), dropped(all.size()), plain(all.size()), masks(keep_words(all.size() + 128));
   for (size_t i = 0; i < all.size(); ++i) all[i] = static_cast<uint16_t>(i);
-  const KeepValues v{.scale = 1 / 0.7};
-  drop_elements_bf16(all.data(), dropped.data(), all.size(), Key(2), 0, element_rate(0.3), v);
-  apply_keep_bf16(all.data(), plain.data(), all.size(), masks.data(), draw_keep(Key(2), 0, all.size(), element_rate(0.3), masks.data()), v);
-  EXPECT_EQ(dropped, plain);
+  for (uint64_t first : {uint64_t{0}, (uint64_t{1} << 35) - 3 * 128, (uint64_t{5} << 35) - 4 * 128, (uint64_t{1} << 35) - 5}) {
+    for (double scale : {1 / 0.7, 2.0, 1.00390625, 1e-30, 3e38, 1e300, 0.0, -1.5}) {
+      const KeepValues v{.scale = scale};
+      drop_elements_bf16(all.data(), dropped.data(), all.size(), Key(2), first, element_rate(0.3), v);
+      apply_keep_bf16(all.data(), plain.data(), all.size(), masks.data(),
+                      draw_keep_reference(Key(2), first, all.size(), element_rate(0.3), masks.data()), v);
+      ASSERT_EQ(dropped, plain) << first << ' ' << scale;
+    }
+  }
 }
 
 TEST_P(MaskKernel, ChannelsLastUsesTheBitsOfChannelsFirst) {

@@ -1,0 +1,177 @@
+// Part of mask_kernel.cpp: dropout of bfloat16 on vectors of 512 bits, where the draws cost more than the memory does.
+// Included once per target, by Highway's pattern.
+#if defined(BALLAST_DROP_DROPOUT_BF16_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef BALLAST_DROP_DROPOUT_BF16_INL_H_
+#undef BALLAST_DROP_DROPOUT_BF16_INL_H_
+#else
+#define BALLAST_DROP_DROPOUT_BF16_INL_H_
+#endif
+
+#include <hwy/highway.h>
+
+#include <ballast/base/philox_inl.h>
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+
+HWY_BEFORE_NAMESPACE();
+namespace ballast {
+namespace HWY_NAMESPACE {
+
+#if HWY_TARGET <= HWY_AVX3 && !HWY_IS_MSAN
+using lanes::HWY_NAMESPACE::kPhiloxM0, lanes::HWY_NAMESPACE::kPhiloxM1, lanes::HWY_NAMESPACE::kPhiloxW0, lanes::HWY_NAMESPACE::kPhiloxW1;
+
+// Of the rounds: read as operands, so that the registers are left to the blocks.
+struct RoundKeys {
+  uint64_t k0[10], k1[10];
+
+  explicit RoundKeys(uint64_t key) {
+    for (uint32_t r = 0; r < 10; ++r) {
+      k0[r] = static_cast<uint32_t>(key) + r * kPhiloxW0;
+      k1[r] = static_cast<uint32_t>(key >> 32) + r * kPhiloxW1;
+    }
+    // The last round is that of whole vectors of 32 bits.
+    k0[9] |= k0[9] << 32;
+    k1[9] |= k1[9] << 32;
+  }
+};
+
+// A lane of 64 bits is a block, c0 to c3 are the lower halves of its words, as in PhiloxBlocks.
+struct Blocks512 {
+  __m512i c0, c1, c2, c3;
+};
+
+HWY_INLINE __m512i all64(uint64_t value) { return _mm512_set1_epi64(static_cast<long long>(value)); }
+HWY_INLINE __m512i high_half(__m512i v) { return _mm512_srli_epi64(v, 32); }
+HWY_INLINE __m512i xor3(__m512i a, __m512i b, __m512i c) { return _mm512_ternarylogic_epi64(a, b, c, 0x96); }
+HWY_INLINE __m512i times(__m512i c, uint32_t factor) { return _mm512_mul_epu32(c, all64(factor)); }
+// The lower, or the upper, halves of even blocks and of odd ones, in turns.
+HWY_INLINE __m512i low_halves(__m512i even, __m512i odd) { return _mm512_mask_shuffle_epi32(even, 0xaaaa, odd, _MM_PERM_CCAA); }
+HWY_INLINE __m512i high_halves(__m512i even, __m512i odd) { return _mm512_mask_shuffle_epi32(odd, 0x5555, even, _MM_PERM_DDBB); }
+
+// The first three rounds of blocks (c0, high, 0, 0), from M0 c0: half of two of them is the same in all lanes.
+struct FirstRounds {
+  __m512i k1, k0_1, high_1, low_2, k0_2;
+
+  FirstRounds(const RoundKeys& keys, uint32_t high) {
+    const uint64_t product = uint64_t{kPhiloxM0} * (high ^ static_cast<uint32_t>(keys.k0[0]));
+    k1 = all64(keys.k1[0]);
+    k0_1 = all64(keys.k0[1]);
+    high_1 = all64(product >> 32 ^ keys.k1[1]);
+    low_2 = all64(product ^ keys.k1[2]);
+    k0_2 = all64(keys.k0[2]);
+  }
+
+  HWY_INLINE Blocks512 operator()(__m512i m0_c0) const {
+    const __m512i p1 = times(_mm512_xor_si512(high_half(m0_c0), k1), kPhiloxM1);
+    const __m512i q0 = times(_mm512_xor_si512(high_half(p1), k0_1), kPhiloxM0);
+    const __m512i q1 = times(_mm512_xor_si512(m0_c0, high_1), kPhiloxM1);
+    return {xor3(high_half(q1), p1, k0_2), q1, _mm512_xor_si512(high_half(q0), low_2), q0};
+  }
+};
+
+HWY_INLINE void round512(Blocks512& b, uint64_t k0, uint64_t k1) {
+  const __m512i p0 = times(b.c0, kPhiloxM0), p1 = times(b.c2, kPhiloxM1);
+  b = {xor3(high_half(p1), b.c1, all64(k0)), p1, xor3(high_half(p0), b.c3, all64(k1)), p0};
+}
+
+// y = x * scale where the draw of 16 bits is above `below`, otherwise 0, of 32 elements at a time.
+class Drop32 {
+ public:
+  Drop32(uint32_t threshold, float scale, bool stream)
+      : below_(_mm512_set1_epi16(static_cast<short>(threshold - 1))), scale_(_mm512_set1_ps(scale)), stream_(stream) {
+    alignas(64) uint16_t order[32], upper[32];
+    for (uint16_t i = 0; i < 16; ++i) {
+      order[2 * i] = i;
+      order[2 * i + 1] = static_cast<uint16_t>(16 + i);
+      upper[i] = static_cast<uint16_t>(2 * i + 1);
+      upper[16 + i] = static_cast<uint16_t>(32 + 2 * i + 1);
+    }
+    order_ = _mm512_load_si512(order);
+    upper_ = _mm512_load_si512(upper);
+    lower_ = _mm512_sub_epi16(upper_, one_);
+  }
+
+  // draws: in a lane of 32 bits, i, those of elements i and 16 + i.
+  HWY_INLINE void operator()(__m512i draws, const uint16_t* x, uint16_t* y) const {
+    const __mmask32 keep = _mm512_cmpgt_epu16_mask(draws, below_);
+    const __m512i in = _mm512_maskz_permutexvar_epi16(keep, order_, _mm512_loadu_si512(x));
+    const __m512i first = scaled(_mm512_slli_epi32(in, 16));
+    const __m512i second = scaled(_mm512_and_si512(in, _mm512_set1_epi32(static_cast<int>(0xffff0000))));
+    const __m512i result = _mm512_permutex2var_epi16(first, upper_, second);
+    // To the nearest, ties to even: the rest is more than half, or half and the result is odd. A NaN has no rest.
+    const __m512i rest = _mm512_ternarylogic_epi32(_mm512_permutex2var_epi16(first, lower_, second), result, one_, 0xf8);  // rest | result & 1
+    const __mmask32 up = _mm512_cmpgt_epu16_mask(rest, _mm512_set1_epi16(static_cast<short>(0x8000)));
+    const __m512i rounded = _mm512_mask_add_epi16(result, up, result, one_);
+    if (stream_) {
+      _mm512_stream_si512(reinterpret_cast<__m512i*>(y), rounded);
+    } else {
+      _mm512_storeu_si512(y, rounded);
+    }
+  }
+
+ private:
+  HWY_INLINE __m512i scaled(__m512i v) const { return _mm512_castps_si512(_mm512_mul_ps(_mm512_castsi512_ps(v), scale_)); }
+
+  __m512i order_, upper_, lower_, one_ = _mm512_set1_epi16(1), below_;
+  __m512 scale_;
+  bool stream_;
+};
+
+// Groups of 128 draws, two at once: four vectors of blocks wait for each other's multiplications.
+template <size_t kAhead>
+HWY_INLINE void dropout_bf16_512(const uint16_t* x, uint16_t* y, uint64_t key, uint64_t group, size_t groups, uint32_t threshold, float scale,
+                                 bool stream) {
+  constexpr uint64_t kGroupsOfHigh = uint64_t{1} << 28;  // with the same upper half of the counter
+  const RoundKeys keys(key);
+  const Drop32 drop(threshold, scale, stream);
+  const auto blocks_of = [](uint64_t first) HWY_ATTR {
+    return _mm512_add_epi64(all64(first & 0xffffffff), _mm512_set_epi64(14, 12, 10, 8, 6, 4, 2, 0));
+  };
+  const auto finish = [&](const Blocks512& even, const Blocks512& odd, const uint16_t* in, uint16_t* out) HWY_ATTR {
+    const __m512i k0 = all64(keys.k0[9]), k1 = all64(keys.k1[9]);
+    const __m512i e0 = times(even.c0, kPhiloxM0), e1 = times(even.c2, kPhiloxM1), o0 = times(odd.c0, kPhiloxM0), o1 = times(odd.c2, kPhiloxM1);
+    const __m512i words[4] = {xor3(high_halves(e1, o1), low_halves(even.c1, odd.c1), k0), low_halves(e1, o1),
+                              xor3(high_halves(e0, o0), low_halves(even.c3, odd.c3), k1), low_halves(e0, o0)};
+    for (size_t w = 0; w < 4; ++w) {
+      _mm_prefetch(reinterpret_cast<const char*>(in + 32 * w + kAhead), _MM_HINT_T0);
+      drop(words[w], in + 32 * w, out + 32 * w);
+    }
+  };
+  while (groups > 0) {
+    const size_t run = static_cast<size_t>(std::min<uint64_t>(groups, kGroupsOfHigh - group % kGroupsOfHigh));
+    const FirstRounds begin(keys, static_cast<uint32_t>(group * 16 >> 32));
+    __m512i m0_c0 = times(blocks_of(group * 16), kPhiloxM0);  // goes on by additions
+    const auto step = [](uint64_t blocks) HWY_ATTR { return all64(kPhiloxM0 * blocks); };
+    const auto rounds = [&](auto&... blocks) HWY_ATTR {
+      const auto one = [&](size_t r) HWY_ATTR { (round512(blocks, keys.k0[r], keys.k1[r]), ...); };
+      one(3), one(4), one(5), one(6), one(7), one(8);
+    };
+    size_t g = 0;
+    for (; g + 2 <= run; g += 2, x += 256, y += 256) {
+      asm volatile("" ::"r"(&keys) : "memory");  // do not keep the keys in registers
+      Blocks512 a = begin(m0_c0), b = begin(_mm512_add_epi64(m0_c0, step(1)));
+      Blocks512 c = begin(_mm512_add_epi64(m0_c0, step(16))), d = begin(_mm512_add_epi64(m0_c0, step(17)));
+      m0_c0 = _mm512_add_epi64(m0_c0, step(32));
+      rounds(a, b, c, d);
+      finish(a, b, x, y);
+      finish(c, d, x + 128, y + 128);
+    }
+    if (g < run) {
+      Blocks512 a = begin(m0_c0), b = begin(_mm512_add_epi64(m0_c0, step(1)));
+      rounds(a, b);
+      finish(a, b, x, y);
+      x += 128, y += 128;
+    }
+    group += run;
+    groups -= run;
+  }
+}
+#endif
+
+}  // namespace HWY_NAMESPACE
+}  // namespace ballast
+HWY_AFTER_NAMESPACE();
+
+#endif  // BALLAST_DROP_DROPOUT_BF16_INL_H_
