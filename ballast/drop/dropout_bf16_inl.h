@@ -12,6 +12,7 @@
 #include <ballast/base/philox_inl.h>
 
 #include <algorithm>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 
@@ -76,7 +77,28 @@ HWY_INLINE void round512(Blocks512& b, uint64_t k0, uint64_t k1) {
   b = {xor3(high_half(p1), b.c1, all64(k0)), p1, xor3(high_half(p0), b.c3, all64(k1)), p0};
 }
 
-// y = x * scale where the draw of 16 bits is above `below`, otherwise 0, of 32 elements at a time.
+// What products leave behind the 16 bits that stay.
+enum class Rest : uint8_t { none, never_half, any };
+
+// That of all bfloat16 times scale. A product's rest depends on its exponent only where it is denormal, which with scale >= 1
+// needs a denormal factor.
+inline Rest rest_of(float scale) {
+  if (!(scale >= 1)) return Rest::any;
+  uint32_t all = 0;
+  bool half = false;
+  for (const uint32_t exponent : {0u, 127u}) {
+    for (uint32_t fraction = 0; fraction < 128; ++fraction) {
+      const float x = std::bit_cast<float>(exponent << 23 | fraction << 16);
+      const uint32_t rest = std::bit_cast<uint32_t>(x * scale) & 0xffff;
+      all |= rest;
+      half |= rest == 0x8000;
+    }
+  }
+  return all == 0 ? Rest::none : half ? Rest::any : Rest::never_half;
+}
+
+// y = x * scale where the draw of 16 bits is not below the threshold, otherwise 0, of 32 elements at a time.
+template <Rest kRest>
 class Drop32 {
  public:
   Drop32(uint32_t threshold, float scale, bool stream)
@@ -97,17 +119,24 @@ class Drop32 {
   HWY_INLINE void operator()(__m512i draws, const uint16_t* x, uint16_t* y) const {
     const __mmask32 keep = _mm512_cmpgt_epu16_mask(draws, below_);
     const __m512i in = _mm512_maskz_permutexvar_epi16(keep, order_, _mm512_loadu_si512(x));
-    const __m512i first = scaled(_mm512_slli_epi32(in, 16));
-    const __m512i second = scaled(_mm512_and_si512(in, _mm512_set1_epi32(static_cast<int>(0xffff0000))));
-    const __m512i result = _mm512_permutex2var_epi16(first, upper_, second);
-    // To the nearest, ties to even: the rest is more than half, or half and the result is odd. A NaN has no rest.
-    const __m512i rest = _mm512_ternarylogic_epi32(_mm512_permutex2var_epi16(first, lower_, second), result, one_, 0xf8);  // rest | result & 1
-    const __mmask32 up = _mm512_cmpgt_epu16_mask(rest, _mm512_set1_epi16(static_cast<short>(0x8000)));
-    const __m512i rounded = _mm512_mask_add_epi16(result, up, result, one_);
+    __m512i first = scaled(_mm512_slli_epi32(in, 16));
+    __m512i second = scaled(_mm512_and_si512(in, _mm512_set1_epi32(static_cast<int>(0xffff0000))));
+    // To the nearest, ties to even. Infinity and NaN have no rest.
+    if constexpr (kRest == Rest::never_half) {
+      first = _mm512_add_epi32(first, _mm512_set1_epi32(0x8000));
+      second = _mm512_add_epi32(second, _mm512_set1_epi32(0x8000));
+    }
+    __m512i result = _mm512_permutex2var_epi16(first, upper_, second);
+    if constexpr (kRest == Rest::any) {
+      // Up if the rest is more than half, or half and the result is odd.
+      const __m512i rest = _mm512_permutex2var_epi16(first, lower_, second), rest_or_odd = _mm512_ternarylogic_epi32(rest, result, one_, 0xf8);
+      const __mmask32 up = _mm512_cmpgt_epu16_mask(rest_or_odd, _mm512_set1_epi16(static_cast<short>(0x8000)));
+      result = _mm512_mask_add_epi16(result, up, result, one_);
+    }
     if (stream_) {
-      _mm512_stream_si512(reinterpret_cast<__m512i*>(y), rounded);
+      _mm512_stream_si512(reinterpret_cast<__m512i*>(y), result);
     } else {
-      _mm512_storeu_si512(y, rounded);
+      _mm512_storeu_si512(y, result);
     }
   }
 
@@ -120,12 +149,12 @@ class Drop32 {
 };
 
 // Groups of 128 draws, two at once: four vectors of blocks wait for each other's multiplications.
-template <size_t kAhead>
-HWY_INLINE void dropout_bf16_512(const uint16_t* x, uint16_t* y, uint64_t key, uint64_t group, size_t groups, uint32_t threshold, float scale,
+template <size_t kAhead, Rest kRest>
+HWY_INLINE void drop_groups_512(const uint16_t* x, uint16_t* y, uint64_t key, uint64_t group, size_t groups, uint32_t threshold, float scale,
                                  bool stream) {
   constexpr uint64_t kGroupsOfHigh = uint64_t{1} << 28;  // with the same upper half of the counter
   const RoundKeys keys(key);
-  const Drop32 drop(threshold, scale, stream);
+  const Drop32<kRest> drop(threshold, scale, stream);
   const auto blocks_of = [](uint64_t first) HWY_ATTR {
     return _mm512_add_epi64(all64(first & 0xffffffff), _mm512_set_epi64(14, 12, 10, 8, 6, 4, 2, 0));
   };
@@ -166,6 +195,16 @@ HWY_INLINE void dropout_bf16_512(const uint16_t* x, uint16_t* y, uint64_t key, u
     }
     group += run;
     groups -= run;
+  }
+}
+
+template <size_t kAhead>
+HWY_INLINE void dropout_bf16_512(const uint16_t* x, uint16_t* y, uint64_t key, uint64_t group, size_t groups, uint32_t threshold, float scale,
+                                 bool stream) {
+  switch (rest_of(scale)) {
+    case Rest::none: return drop_groups_512<kAhead, Rest::none>(x, y, key, group, groups, threshold, scale, stream);
+    case Rest::never_half: return drop_groups_512<kAhead, Rest::never_half>(x, y, key, group, groups, threshold, scale, stream);
+    case Rest::any: return drop_groups_512<kAhead, Rest::any>(x, y, key, group, groups, threshold, scale, stream);
   }
 }
 #endif

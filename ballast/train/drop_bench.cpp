@@ -68,11 +68,11 @@ void copy(benchmark::State& state, const Tensor& x) {
   state.SetItemsProcessed(state.iterations() * x.numel());
 }
 
-void element(benchmark::State& s, const Tensor& x) {
-  forward_backward(s, x, [](const Tensor& t) { return dropout(t, {}, true, Key(++next_key)); });
+void element(benchmark::State& s, const Tensor& x, double p = 0.5) {
+  forward_backward(s, x, [p](const Tensor& t) { return dropout(t, {.p = p}, true, Key(++next_key)); });
 }
-void element_torch(benchmark::State& s, const Tensor& x) {
-  forward_backward(s, x, [](const Tensor& t) { return at::dropout(t, 0.5, true); });
+void element_torch(benchmark::State& s, const Tensor& x, double p = 0.5) {
+  forward_backward(s, x, [p](const Tensor& t) { return at::dropout(t, p, true); });
 }
 void alpha(benchmark::State& s) {
   forward_backward(s, maps(), [](const Tensor& t) { return alpha_dropout(t, {}, true, Key(++next_key)); });
@@ -157,6 +157,8 @@ void dropout_ballast_case(benchmark::State& s) { element(s, maps()); }
 void dropout_torch_case(benchmark::State& s) { element_torch(s, maps()); }
 void dropout_bf16_ballast_case(benchmark::State& s) { element(s, half()); }
 void dropout_bf16_torch_case(benchmark::State& s) { element_torch(s, half()); }
+void dropout_bf16_p3_ballast_case(benchmark::State& s) { element(s, half(), 0.3); }
+void dropout_bf16_p3_torch_case(benchmark::State& s) { element_torch(s, half(), 0.3); }
 void dropout_channels_last_ballast_case(benchmark::State& s) { element(s, last()); }
 void dropout_channels_last_torch_case(benchmark::State& s) { element_torch(s, last()); }
 void resnet56_none_case(benchmark::State& s) { resnet56(s, "0"); }
@@ -171,6 +173,8 @@ BALLAST_BENCH(dropout_ballast_case, "dropout/ballast");
 BALLAST_BENCH(dropout_torch_case, "dropout/torch");
 BALLAST_BENCH(dropout_bf16_ballast_case, "dropout_bf16/ballast");
 BALLAST_BENCH(dropout_bf16_torch_case, "dropout_bf16/torch");
+BALLAST_BENCH(dropout_bf16_p3_ballast_case, "dropout_bf16_p3/ballast");  // products are rounded, those of 0.5 are exact
+BALLAST_BENCH(dropout_bf16_p3_torch_case, "dropout_bf16_p3/torch");
 BALLAST_BENCH(dropout_channels_last_ballast_case, "dropout_channels_last/ballast");
 BALLAST_BENCH(dropout_channels_last_torch_case, "dropout_channels_last/torch");
 BALLAST_BENCH(alpha, "alpha_dropout/ballast");
