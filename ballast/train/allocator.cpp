@@ -26,6 +26,7 @@ namespace {
 constexpr size_t kHeader = 64;
 constexpr size_t kPage = 4096;
 constexpr size_t kHuge = size_t{2} << 20;
+constexpr size_t kLent = size_t{64} << 10;  // from this size up a larger block may serve
 
 /// Stands in the 64 bytes before the data.
 struct Header {
@@ -97,11 +98,8 @@ class CachingAllocator final : public c10::Allocator {
     const size_t bytes = size_class_bytes(c);
     std::lock_guard lock(mutex_);
     ++stats_.allocations;
-    Header* h = free_[c];
-    if (h != nullptr) {
-      free_[c] = h->next;
-      stats_.cached -= bytes;
-    } else {
+    Header* h = cached(c, bytes);
+    if (h == nullptr) {
       if (stats_.in_use + stats_.cached + bytes > options_.cap) {
         empty_locked();
       }
@@ -117,9 +115,22 @@ class CachingAllocator final : public c10::Allocator {
       h->size_class = c;
       ++stats_.system;
     }
-    stats_.in_use += bytes;
+    stats_.in_use += h->bytes;
     stats_.peak = std::max(stats_.peak, stats_.in_use);
     return reinterpret_cast<char*>(h) + kHeader;
+  }
+
+  // One of the class, or a larger one of less than an octave more: an epoch's last batch finds its place in those of the others.
+  Header* cached(uint32_t c, size_t bytes) {
+    const size_t last = bytes < kLent ? c : std::min<size_t>(c + 3, kSizeClasses - 1);
+    for (size_t k = c; k <= last; ++k) {
+      if (Header* h = free_[k]; h != nullptr) {
+        free_[k] = h->next;
+        stats_.cached -= h->bytes;
+        return h;
+      }
+    }
+    return nullptr;
   }
 
   Header* from_system(size_t bytes) const {

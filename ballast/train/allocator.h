@@ -24,7 +24,8 @@ struct AllocatorStats {
 };
 
 /// Makes LibTorch's CPU tensors come from a caching allocator: freed blocks are kept in size classes (four an octave)
-/// and reused last in, first out, so that a training step takes no page faults. Every block is aligned to 64 bytes.
+/// and reused last in, first out, so that a training step takes no page faults; where none of the class is free, one of less than twice
+/// the size serves. Every block is aligned to 64 bytes.
 ///
 /// Process-global, thread-safe, never removed. Call it before the first tensor is made; the library never calls it by
 /// itself, the program does. A second call changes nothing.

@@ -63,6 +63,22 @@ TEST_F(Allocator, CountsBytesAndEmptiesItsCache) {
   EXPECT_EQ(allocator_stats().cached, 0U);
 }
 
+TEST_F(Allocator, ALargerBlockServesIfItIsLessThanTwiceTheSize) {
+  empty_allocator_cache();
+  void* first = torch::empty({1 << 20}).data_ptr();
+  const uint64_t before = allocator_stats().system;
+  const size_t in_use = allocator_stats().in_use;
+  {
+    torch::Tensor t = torch::empty({(1 << 20) - (1 << 18)});
+    EXPECT_EQ(t.data_ptr(), first);
+    EXPECT_EQ(allocator_stats().in_use, in_use + (size_t{4} << 20)) << "all of the block is in use";
+    EXPECT_EQ(allocator_stats().cached, 0U);
+  }
+  EXPECT_EQ(allocator_stats().system, before);
+  EXPECT_NE(torch::empty({1 << 19}).data_ptr(), first) << "half of it would be lost";
+  EXPECT_EQ(torch::empty({1 << 20}).data_ptr(), first) << "it is still of its own class";
+}
+
 TEST_F(Allocator, PastTheCapItThrowsAndGoesOn) {
   EXPECT_THROW(torch::empty({int64_t{1} << 30}), c10::Error);
   EXPECT_NO_THROW(torch::empty({1 << 20}));
