@@ -116,7 +116,10 @@ class Maker {
     }
   }
 
-  std::string label_of(uint64_t id) const { return data_.classes[static_cast<size_t>(data_.source->label(static_cast<int64_t>(id)))]; }
+  std::string label_of(uint64_t id) const {
+    const std::string text = data_.source->label_text(static_cast<int64_t>(id));
+    return text.empty() ? "nothing" : text;
+  }
 
   /// Those that harm first.
   std::vector<DataGroup> groups(const std::vector<DataCheckReport::Duplicates>& found) {
@@ -157,10 +160,7 @@ class Maker {
     std::vector<std::vector<uint64_t>> ids(data_.classes.size());
     for (const RoleView& view : data_.roles) {
       for (const uint64_t id : *view.ids) {
-        auto& list = ids[static_cast<size_t>(data_.source->label(static_cast<int64_t>(id)))];
-        if (view.size() > 0) {
-          list.push_back(id);
-        }
+        for (const int32_t c : data_.source->classes_of(static_cast<int64_t>(id))) ids[static_cast<size_t>(c)].push_back(id);
       }
     }
     for (size_t c = 0; c < data_.classes.size(); ++c) {

@@ -91,6 +91,61 @@ TEST_F(CsvSource, NumbersAreOrderedByValue) {
   EXPECT_THAT(open("file,class\na/00.png,10\na/01.png,x\n")->classes(), ElementsAre("10", "x"));
 }
 
+TEST_F(CsvSource, APictureMayHaveSeveralLabels) {
+  const auto source = open("path,label,role\na/00.png,b;a,train\na/01.png,a;b,train\na/02.png,,train\nb/00.png,c,train\nb/01.png,c;a,test\n");
+  EXPECT_TRUE(source->several_labels());
+  EXPECT_THAT(source->classes(), ElementsAre("a", "b", "c"));
+  EXPECT_EQ(source->label_sets(), (LabelSets{{}, {0, 1}, {0, 2}, {2}}));
+  std::vector<std::string> labels;
+  for (int64_t i = 0; i < source->size(); ++i) labels.push_back(std::to_string(source->label(i)) + " " + source->label_text(i));
+  EXPECT_THAT(labels, ElementsAre("1 a;b", "1 a;b", "0 ", "3 c", "2 a;c"));
+  EXPECT_THAT(source->classes_of(4), ElementsAre(0, 2));
+  EXPECT_THAT(source->notes(), ElementsAre("a picture may have several labels: 3 classes in 4 combinations"));
+  const DataSet data = open_data({.source = folder_ / "list.csv", .split_val = 0}, Key(1));
+  EXPECT_THAT(data.class_counts(Role::train), ElementsAre(2, 2, 1));
+  EXPECT_THAT(data.class_counts(Role::test), ElementsAre(1, 0, 1));
+  // Names and sets decide the digest, the order in a cell does not.
+  const std::string digest = source->digest();
+  EXPECT_EQ(open("path,label,role\na/00.png,a;b,train\na/01.png,b;a,train\na/02.png,,train\nb/00.png,c,train\nb/01.png,a;c,test\n")->digest(), digest);
+  EXPECT_NE(open("path,label,role\na/00.png,a;b,train\na/01.png,b;a,train\na/02.png,,train\nb/00.png,d,train\nb/01.png,a;d,test\n")->digest(), digest);
+  EXPECT_FALSE(open("path,label\na/00.png,a\nb/00.png,b\n")->several_labels());
+  EXPECT_THAT(open("path,label\na/00.png,10;9\na/01.png,9\n")->classes(), ElementsAre("9", "10"));
+}
+
+TEST_F(CsvSource, RareSetsOfLabelsAreSplitTogether) {
+  // Each of 60 pictures has a set of its own: a tenth of one picture would be none.
+  std::string text = "path,label\n";
+  for (int i = 0; i < 60; ++i) {
+    const std::string file = "g/" + std::to_string(i) + ".png";
+    write_bytes(folder_ / file, encode_png(test_picture(static_cast<uint64_t>(i))));
+    text += file + ',';
+    for (int bit = 0; bit < 6; ++bit) {
+      if ((i + 1) >> bit & 1) text += (text.back() == ',' ? "" : ";") + std::string(1, static_cast<char>('a' + bit));
+    }
+    text += '\n';
+  }
+  write_text(folder_ / "list.csv", text);
+  const DataSet data = open_data({.source = folder_ / "list.csv", .split_val = 0.1, .split_test = 0.2}, Key(1));
+  EXPECT_EQ(data.role(Role::val).size(), 6);
+  EXPECT_EQ(data.role(Role::test).size(), 12);
+  EXPECT_EQ(open_data({.source = folder_ / "list.csv", .limit = 7}, Key(1)).train_size(), 7);
+}
+
+TEST_F(CsvSource, APackedFileKeepsSetsOfLabels) {
+  const auto source = open("path,label\na/00.png,b;a\na/01.png,c\na/02.png,\nb/00.png,c;b\n");
+  pack(*source, folder_ / "list.bpk", {});
+  const auto packed = open_source({.source = folder_ / "list.bpk"});
+  EXPECT_EQ(packed->label_sets(), source->label_sets());
+  EXPECT_EQ(packed->classes(), source->classes());
+  for (int64_t i = 0; i < source->size(); ++i) {
+    EXPECT_EQ(packed->label(i), source->label(i));
+    EXPECT_EQ(packed->label_text(i), source->label_text(i));
+  }
+  EXPECT_EQ(message_of<std::invalid_argument>([&] { write_shards(*source, folder_ / "shards", {}); }),
+            "[pack] shards hold one label a picture: pack a list of several labels into one file, got \"a;b\"");
+  EXPECT_FALSE(std::filesystem::exists(folder_ / "shards"));
+}
+
 TEST_F(CsvSource, APictureMayBeNamedMoreThanOnce) {
   write_text(folder_ / "list.csv", "path,label\na/00.png,a\na/00.png,a\na/01.png,a\nb/00.png,b\nb/01.png,b\nb/02.png,b\n");
   const DataSet data = open_data({.source = folder_ / "list.csv", .split_val = 0.34, .split_test = 0}, Key(1));
@@ -175,8 +230,11 @@ TEST_F(CsvSource, NamesTheLineOfWhatIsWrong) {
   EXPECT_THAT(error("path,label\n../x.png,cat\n"), HasSubstr("line 2: path must not have a part \"..\", got \"../x.png\""));
   EXPECT_THAT(error("path,label\n/etc/x.png,cat\n"), HasSubstr("must not be absolute"));
   EXPECT_THAT(error("path,label\na/00.png,\n"), HasSubstr("line 2: label must not be empty"));
-  EXPECT_THAT(error("path,label\na/00.png,a;b\n"),
-              HasSubstr("line 2: a picture must have one label, got \"a;b\"; models of several labels are not trained"));
+  EXPECT_THAT(error("path,label\na/00.png,a;b\na/01.png,a;;b\n"), HasSubstr("line 3: a label between \";\" must not be empty, got \"a;;b\""));
+  EXPECT_THAT(error("path,label\na/00.png,a;\n"), HasSubstr("line 2: a label between \";\" must not be empty, got \"a;\""));
+  EXPECT_THAT(error("path,label\na/00.png,;\n"), HasSubstr("line 2: a label between \";\" must not be empty, got \";\""));
+  EXPECT_THAT(error("path,label\na/00.png,a;b\n\na/01.png,b;c;b\n"), HasSubstr("line 4: a picture must have each label once, got \"b;c;b\""));
+  EXPECT_THAT(error("path,label\na/00.png,a; b\n"), HasSubstr("line 2: a label between \";\" must not begin or end with a blank, got \"a; b\""));
   for (const std::string bad : {"", "-1", "nan", "inf", "1e999", "2x", "+1", " 1"}) {
     EXPECT_THAT(error("path,label,weight\na/00.png,a,2\na/01.png,a," + bad + "\n"),
                 HasSubstr("line 3: weight must be a number >= 0, got \"" + bad + '"'));

@@ -245,7 +245,7 @@ DataCheckReport check_data(const DataSet& data, const DataCheckOptions& options)
       continue;
     }
     ++report.readable;
-    ++readable[static_cast<size_t>(members[i].role)][static_cast<size_t>(source.label(id))];
+    for (const int32_t c : source.classes_of(id)) ++readable[static_cast<size_t>(members[i].role)][static_cast<size_t>(c)];
     heights.push_back(look.info.h);
     widths.push_back(look.info.w);
     ++(look.info.c == 1 ? report.gray : look.info.c == 3 ? report.color : report.alpha);

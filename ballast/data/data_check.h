@@ -26,7 +26,7 @@ struct DataCheckReport {
   std::string source, format;
   std::vector<std::string> classes;
   std::vector<std::string> notes;
-  /// [role][class]
+  /// [role][class]; a picture of several labels counts for each.
   std::array<std::vector<int64_t>, kRoles> counts;
   std::array<int64_t, kRoles> sizes{};
   /// Files that cannot be used, in the order of ids; action is empty.
@@ -59,7 +59,7 @@ struct DataCheckReport {
     std::vector<Role> roles;
     /// In more than one role: the test tells less than it seems to.
     bool leak = false;
-    /// Under more than one label.
+    /// Under more than one label, or set of labels.
     bool conflict = false;
   };
   std::vector<Duplicates> duplicates;

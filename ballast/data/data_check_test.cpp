@@ -36,6 +36,29 @@ TEST(DataCheck, ACleanFolderIsOk) {
   EXPECT_THAT(report.text(), HasSubstr("readable      80 of 80"));
 }
 
+TEST(DataCheck, SeveralLabelsCountForEachClass) {
+  TempFolder folder;
+  write_classes(folder.str(), {{"a", 30}});
+  std::string csv = "path,label,role\n";
+  for (int i = 0; i < 30; ++i) {
+    csv += std::string("a/") + (i < 10 ? "0" : "") + std::to_string(i) + ".png," + (i % 3 == 0 ? "x;y" : i % 3 == 1 ? "y" : "") + ",train\n";
+  }
+  // The same picture once more: under the same set, written the other way round; then under another.
+  write_text(folder / "same.csv", csv + "a/00.png,y;x,train\n");
+  const auto check = [&](const char* name) {
+    return check_data(open_data({.source = folder / name, .split_val = 0, .split_test = 0}, Key(0)));
+  };
+  const DataCheckReport same = check("same.csv");
+  EXPECT_THAT(same.counts[0], ElementsAre(11, 21));
+  EXPECT_EQ(same.sizes[0], 31);
+  ASSERT_EQ(same.duplicates.size(), 1u);
+  EXPECT_EQ(same.conflicts(), 0);
+  EXPECT_THAT(same.tiny_classes, ElementsAre("x"));
+  EXPECT_TRUE(same.ok());
+  write_text(folder / "other.csv", csv + "a/00.png,x,train\n");
+  EXPECT_EQ(check("other.csv").conflicts(), 1);
+}
+
 TEST(DataCheck, MeanAndStdAreThoseOfTrain) {
   TempFolder folder;
   write_classes(folder / "train", {{"a", 20}, {"b", 20}});

@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 #include <sstream>
 
 namespace ballast {
@@ -158,6 +159,16 @@ void measure_files(DataSet& data, const std::vector<uint64_t>& ids, Key key) {
   data.normalize = normalize_of(total, data.channels);
 }
 
+/// Sets of labels that few pictures have count as one where pictures are drawn by label: a tenth of one picture is none.
+void join_rare(std::vector<int64_t>& labels) {
+  constexpr int64_t kFew = 20;
+  std::map<int64_t, int64_t> counts;
+  for (const int64_t y : labels) ++counts[y];
+  for (int64_t& y : labels) {
+    if (counts[y] < kFew) y = -1;
+  }
+}
+
 std::string percent(double share) {
   std::ostringstream out;
   out << 100.0 * share << " %";
@@ -169,7 +180,7 @@ std::string percent(double share) {
 std::vector<int64_t> DataSet::class_counts(Role r) const {
   std::vector<int64_t> counts(classes.size());
   for (const uint64_t id : *role(r).ids) {
-    ++counts[static_cast<size_t>(source->label(static_cast<int64_t>(id)))];
+    for (const int32_t c : source->classes_of(static_cast<int64_t>(id))) ++counts[static_cast<size_t>(c)];
   }
   return counts;
 }
@@ -248,6 +259,7 @@ DataSet open_data(const DataOptions& options, Key run_seed) {
     for (const uint64_t id : list) {
       labels.push_back(data.source->label(static_cast<int64_t>(id)));
     }
+    if (data.source->several_labels()) join_rare(labels);
     return labels;
   };
   const auto pick = [](const std::vector<uint64_t>& list, const std::vector<int64_t>& positions) {

@@ -31,6 +31,8 @@ struct DataSet {
   /// Pictures of split_hold, or of the fold that a bag leaves out.
   RoleView hold;
   std::vector<std::string> classes;
+  /// A picture may have several classes, or none; its label is the number of its set in source->label_sets().
+  bool several_labels() const { return source->several_labels(); }
   /// Of the model's input: 1 if every picture looked at is gray, else 3.
   int32_t channels = 3;
   /// Of a typical picture: medians over the pictures looked at.
@@ -46,7 +48,7 @@ struct DataSet {
 
   const RoleView& role(Role r) const { return r == Role::hold ? hold : roles[static_cast<size_t>(r)]; }
   int64_t train_size() const { return role(Role::train).size(); }
-  /// Pictures of each class in a role.
+  /// Pictures of each class in a role; of several labels a picture counts for each of its classes.
   std::vector<int64_t> class_counts(Role r) const;
   /// SHA-256 over (id, role) of every picture used: equal splits, equal digest.
   std::string split_digest() const;
@@ -59,7 +61,7 @@ struct DataSet {
 /// Roles   `val` and `test` as the source has them; else shares of `train`: stratified by class,
 /// the first
 ///         round(share * n_c) of an order keyed by Key(seed).fold_in("split"); identical pictures
-///         stay together.
+///         stay together. Of several labels a picture: by set; those that fewer than 20 pictures have count as one.
 /// Hold    split_hold of what then is `train`, likewise, keyed by Key(seed).fold_in("hold").
 /// Limit   after the split, over the training part only, keyed by Key(seed).fold_in("limit").
 /// Bag     at last, of the training part: keyed by Key(seed).fold_in("bag"), folds by Key(seed).fold_in("folds"). The ids of

@@ -56,6 +56,11 @@ std::string ListedSource::digest() const {
     hash.update(name(i) + '\n' + std::to_string(bytes(i)) + '\n' + std::to_string(label(i)) + '\n');
     if (weight(i) != 1) hash.update("weight " + std::to_string(std::bit_cast<uint64_t>(weight(i))) + '\n');
   }
+  for (const std::vector<int32_t>& set : label_sets_) {
+    std::string text = "set";
+    for (const int32_t c : set) text += ' ' + classes_[static_cast<size_t>(c)];
+    hash.update(text + '\n');
+  }
   return hex(hash.finish());
 }
 
@@ -90,29 +95,29 @@ void ListedSource::sort_by_role() {
                    });
 }
 
-std::vector<std::string> number_labels(
-    std::vector<ListedPicture>& pictures,
-    const std::function<const std::string&(const ListedPicture&)>& label_of) {
+void order_label_names(std::vector<std::string>& names) {
   const auto is_number = [](const std::string& text) {
     return !text.empty() && text.size() <= 9 && (text.size() == 1 || text[0] != '0') &&
            std::all_of(text.begin(), text.end(), [](char c) { return c >= '0' && c <= '9'; });
   };
-  std::map<std::string, int32_t> places;
-  bool numbers = true;
-  for (const ListedPicture& picture : pictures) {
-    const std::string& text = label_of(picture);
-    numbers = numbers && is_number(text);
-    places.emplace(text, 0);
-  }
-  std::vector<std::string> names;
-  for (const auto& [text, unused] : places) {
-    names.push_back(text);
-  }
-  if (numbers) {
+  std::sort(names.begin(), names.end());
+  names.erase(std::unique(names.begin(), names.end()), names.end());
+  if (std::all_of(names.begin(), names.end(), is_number)) {
     std::sort(names.begin(), names.end(), [](const std::string& a, const std::string& b) {
       return std::stol(a) < std::stol(b);
     });
   }
+}
+
+std::vector<std::string> number_labels(
+    std::vector<ListedPicture>& pictures,
+    const std::function<const std::string&(const ListedPicture&)>& label_of) {
+  std::vector<std::string> names;
+  for (const ListedPicture& picture : pictures) {
+    names.push_back(label_of(picture));
+  }
+  order_label_names(names);
+  std::map<std::string, int32_t> places;
   for (size_t c = 0; c < names.size(); ++c) {
     places[names[c]] = static_cast<int32_t>(c);
   }

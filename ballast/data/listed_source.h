@@ -30,8 +30,9 @@ class ListedSource : public Source {
   std::optional<Role> role(int64_t i) const override { return picture(i).role; }
   double weight(int64_t i) const override { return picture(i).weight; }
   const std::vector<std::string>& classes() const override { return classes_; }
+  const LabelSets& label_sets() const override { return label_sets_; }
   int32_t channels() const override { return 0; }
-  /// Of names, sizes and labels, and of weights that are not 1.
+  /// Of names, sizes and labels, of weights that are not 1, and of several labels a picture their sets.
   std::string digest() const override;
   /// By content, and by group.
   std::vector<int64_t> identical() const override;
@@ -46,6 +47,7 @@ class ListedSource : public Source {
 
   std::vector<ListedPicture> pictures_;
   std::vector<std::string> classes_, notes_;
+  LabelSets label_sets_;
 };
 
 /// For each picture the lowest number of one with the same bytes. Only files of equal size are read; `bytes(i)` is the
@@ -53,7 +55,10 @@ class ListedSource : public Source {
 std::vector<int64_t> identical_by_content(const Source& source,
                                           const std::function<int64_t(int64_t)>& bytes);
 
-/// Names of labels in order: by value if all are non-negative integers, else byte-wise. Sets each picture's label to its
+/// Puts names of labels in order: by value if all are non-negative integers, else byte-wise; each stands there once.
+void order_label_names(std::vector<std::string>& names);
+
+/// Names of labels in that order. Sets each picture's label to its
 /// name's place; label_of gives its text.
 std::vector<std::string> number_labels(
     std::vector<ListedPicture>& pictures,

@@ -233,6 +233,13 @@ PackReport pack(const Source& source, const std::filesystem::path& out, const Pa
   if (std::ranges::any_of(weights, [](double w) { return w != 1; })) {
     header["weights"] = JsonValue(weights);
   }
+  if (source.several_labels()) {
+    JsonValue sets = JsonValue::array();
+    for (const std::vector<int32_t>& set : source.label_sets()) {
+      sets.push_back(std::vector<int64_t>(set.begin(), set.end()));
+    }
+    header["label_sets"] = std::move(sets);
+  }
   const std::string text = header.text();
 
   const std::vector<int64_t> same = source.identical();
@@ -289,6 +296,8 @@ PackReport pack(const Source& source, const std::filesystem::path& out, const Pa
 PackReport write_shards(const Source& source, const std::filesystem::path& folder, const PackOptions& options, FileSystem& fs) {
   check_options(options);
   check(options.store != "raw", "pack", "shards hold files: store must be keep or jpeg, got raw");
+  check(!source.several_labels(), "pack", "shards hold one label a picture: pack a list of several labels into one file, got \"",
+        source.several_labels() ? source.label_text(0) : "", '"');
   make_folders(fs, folder);
   std::vector<FolderEntry> entries;
   fs.readdir(folder, entries);

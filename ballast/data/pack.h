@@ -44,7 +44,8 @@ struct PackReport {
 /// roles and groups, so that a run on it repeats a run on the source bit for bit (with store = keep).
 ///
 ///   "BALLPK01", u64 length of the header, header: JSON with format, classes, count, channels, store, source digest, notes,
-///                                                    and weights where they are not all 1
+///                                                    and weights where they are not all 1; of several labels a picture
+///                                                    label_sets, lists of classes, of which label is the number
 ///   blobs, each at a multiple of 64
 ///   index, 32 bytes each: u64 offset, u32 bytes, u32 CRC-32, i32 label, u32 lowest number with the same content,
 ///                         u16 width, u16 height, u8 codec, u8 channels, i8 role (-1: none), u8 reason it is bad (0: fine)
@@ -60,7 +61,7 @@ PackReport pack(const Source& source, const std::filesystem::path& out, const Pa
 /// Writes a source as tar shards in the WebDataset convention into a folder: ROLE-000000.tar, ... (data-000000.tar without
 /// roles) with members NNNNNNNN.jpg (or png, webp) and NNNNNNNN.cls (the class's number), and classes.txt.
 /// A picture that cannot be read is left out and reported.
-/// Errors   as pack; std::invalid_argument if the folder holds shards already.
+/// Errors   as pack; std::invalid_argument if the folder holds shards already, or of several labels a picture.
 PackReport write_shards(const Source& source, const std::filesystem::path& folder,
                         const PackOptions& options, FileSystem& fs = real_fs());
 

@@ -50,6 +50,7 @@ class PackedSource final : public Source {
   double weight(int64_t i) const override { return weights_.empty() ? 1 : weights_[static_cast<size_t>(i)]; }
   Stored read(int64_t i, std::vector<std::byte>& buffer) const override;
   const std::vector<std::string>& classes() const override { return classes_; }
+  const LabelSets& label_sets() const override { return label_sets_; }
   std::string_view format() const override { return "packed"; }
   int32_t channels() const override { return channels_; }
   std::string digest() const override { return digest_; }
@@ -71,6 +72,7 @@ class PackedSource final : public Source {
   }
   void open();
   void read_header(Bytes header, uint64_t count);
+  void read_label_set(const JsonValue& set);
   void read_names(Bytes names);
   void check_rows(uint64_t first, uint64_t end) const;
 
@@ -82,6 +84,7 @@ class PackedSource final : public Source {
   std::string names_;
   std::vector<size_t> name_starts_;
   std::vector<std::string> classes_, notes_;
+  LabelSets label_sets_;
   int32_t channels_ = 0;
   std::string digest_;
   // Whether a blob's CRC was compared. A race compares it twice.
@@ -138,9 +141,24 @@ void PackedSource::read_header(Bytes header, uint64_t count) {
     require(weights_.size() == count && std::ranges::all_of(weights_, [](double w) { return std::isfinite(w) && w >= 0; }),
             "must hold ", count, " weights >= 0, got others");
   }
+  if (const JsonValue* sets = doc.find("label_sets")) {
+    for (const JsonValue& set : sets->elements()) read_label_set(set);
+    require(!label_sets_.empty(), "must hold sets of labels, got none");
+  }
   const int64_t channels = doc.at("channels").integer();
   require(channels == 0 || channels == 1 || channels == 3, "must have 0, 1 or 3 channels, got ", channels);
   channels_ = static_cast<int32_t>(channels);
+}
+
+void PackedSource::read_label_set(const JsonValue& set) {
+  label_sets_.emplace_back();
+  for (const JsonValue& value : set.elements()) {
+    const int64_t c = value.integer();
+    std::vector<int32_t>& own = label_sets_.back();
+    require(c >= 0 && c < static_cast<int64_t>(classes_.size()) && (own.empty() || c > own.back()),
+            "must hold sets of ascending labels in [0, ", classes_.size(), "), got ", c);
+    own.push_back(static_cast<int32_t>(c));
+  }
 }
 
 void PackedSource::read_names(Bytes names) {
@@ -158,11 +176,12 @@ void PackedSource::read_names(Bytes names) {
 }
 
 void PackedSource::check_rows(uint64_t first, uint64_t end) const {
+  const size_t labels = label_sets_.empty() ? classes_.size() : label_sets_.size();
   for (size_t i = 0; i < rows_.size(); ++i) {
     const PackedRow& r = rows_[i];
     const bool raw = r.codec == 0 && r.bad == 0;
     const bool ok = r.offset >= first && r.offset <= end && r.bytes <= end - r.offset && r.label >= 0 &&
-                    static_cast<size_t>(r.label) < classes_.size() && r.same <= i && rows_[r.same].same == r.same && r.role >= -1 &&
+                    static_cast<size_t>(r.label) < labels && r.same <= i && rows_[r.same].same == r.same && r.role >= -1 &&
                     r.role < static_cast<int8_t>(kRoles) && r.codec <= static_cast<uint8_t>(Codec::webp) &&
                     r.bad <= 1 + static_cast<uint8_t>(BadReason::bad_label) &&
                     (!raw || ((r.channels == 1 || r.channels == 3 || r.channels == 4) && r.w > 0 && r.h > 0 &&

@@ -98,6 +98,22 @@ std::optional<Role> parse_role(std::string_view name) {
   return std::nullopt;
 }
 
+const LabelSets& Source::label_sets() const {
+  static const LabelSets none;
+  return none;
+}
+
+std::vector<int32_t> Source::classes_of(int64_t i) const {
+  const LabelSets& sets = label_sets();
+  return sets.empty() ? std::vector{static_cast<int32_t>(label(i))} : sets[static_cast<size_t>(label(i))];
+}
+
+std::string Source::label_text(int64_t i) const {
+  std::string text;
+  for (const int32_t c : classes_of(i)) text += (text.empty() ? "" : ";") + classes()[static_cast<size_t>(c)];
+  return text;
+}
+
 std::shared_ptr<const Source> open_source(const DataOptions& options) {
   try {
     return open(options);

@@ -32,6 +32,9 @@ struct Stored {
   bool encoded() const { return pixels.empty(); }
 };
 
+/// Sets of classes, by number.
+using LabelSets = std::vector<std::vector<int32_t>>;
+
 /// Labelled pictures, numbered 0..size()-1. The number is the sample's id in keys, files and
 /// reports: the row in the sorted list of all parts, train before val before test.
 ///
@@ -41,7 +44,7 @@ class Source {
   virtual ~Source() = default;
 
   virtual int64_t size() const = 0;
-  /// Class of picture i, in [0, classes().size()).
+  /// Class of picture i, in [0, classes().size()); of several labels a picture the number of its set in label_sets().
   virtual int64_t label(int64_t i) const = 0;
   /// Path below the data's folder ("train/cat/7.jpg"), or file and number ("train-images-idx3-ubyte
   /// 7").
@@ -57,6 +60,8 @@ class Source {
   virtual Stored read(int64_t i, std::vector<std::byte>& buffer) const = 0;
   /// Names of the classes, by label.
   virtual const std::vector<std::string>& classes() const = 0;
+  /// Of several labels a picture: the distinct sets of classes that pictures have, each ascending. Empty: one label a picture.
+  virtual const LabelSets& label_sets() const;
   /// One of kDataFormats.
   virtual std::string_view format() const = 0;
   /// Channels of every picture (1 or 3); 0: each file says.
@@ -69,6 +74,12 @@ class Source {
   virtual std::vector<int64_t> identical() const = 0;
   /// What a user should know: files that were ignored, folders that play no part.
   virtual const std::vector<std::string>& notes() const = 0;
+
+  bool several_labels() const { return !label_sets().empty(); }
+  /// Classes of picture i, ascending: its label, or those of its set.
+  std::vector<int32_t> classes_of(int64_t i) const;
+  /// Their names: "cat", "red;blue", or "" of a picture without a class.
+  std::string label_text(int64_t i) const;
 };
 
 /// Opens `options.source`; the content decides about the format unless `options.format` does.
