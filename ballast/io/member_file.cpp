@@ -239,6 +239,8 @@ MemberTable read_safetensors(const fs::path& path) {
   const SafetensorsFile file = SafetensorsFile::open(path);
   MemberTable t;
   t.metadata = file.metadata();
+  check<DataError>(!t.metadata.contains("labels"), kStem, file.label(),
+                   ": pictures must have one label, they have several; ensembles and calibration are not made for that");
   const bool of_run = file.find("index") != nullptr;
   const char* scores = of_run ? "logits" : "scores";
   check<DataError>(file.find(scores) != nullptr, kStem, file.label(), ": tensor ", scores, " is required: the predictions were kept without scores");

@@ -6,6 +6,7 @@
 #include <fstream>
 
 #include <ballast/base/check.h>
+#include <ballast/base/test_message.h>
 #include <ballast/io/prediction_file.h>
 #include <ballast/io/test_folder.h>
 
@@ -69,6 +70,21 @@ TEST(MemberFile, ReadsCsvWithAndWithoutNames) {
   EXPECT_THAT(read_label_table(folder / "y.csv").id, ElementsAre("3", "4"));
   put(folder / "z.csv", "1\n0\n2\n");
   EXPECT_THAT(read_label_table(folder / "z.csv").label, ElementsAre(1, 0, 2));
+}
+
+TEST(MemberFile, SeveralLabelsAPictureAreRefused) {
+  const TestFolder folder;
+  PredictionTable table;
+  table.index = {1, 4};
+  table.loss = {.1, .1};
+  table.logits = {2, 0, 0, 2};
+  table.classes = 2;
+  table.several_labels = true;
+  table.targets = {1, 0, 1, 1};
+  write_predictions(folder / "run.safetensors", table);
+  EXPECT_EQ(message_of<DataError>([&] { read_member_table(folder / "run.safetensors"); }),
+            "[member_file] " + (folder / "run.safetensors").string() +
+                ": pictures must have one label, they have several; ensembles and calibration are not made for that");
 }
 
 TEST(MemberFile, ReadsTheTablesOfARunAndItsOwn) {

@@ -12,25 +12,33 @@
 namespace ballast {
 namespace {
 
+/// Rows of k values in another order; an empty column stays empty.
 template <class T>
-std::vector<T> permuted(const std::vector<T>& values, const std::vector<size_t>& order) {
+std::vector<T> permuted(const std::vector<T>& values, const std::vector<size_t>& order, size_t k = 1) {
   std::vector<T> result;
-  result.reserve(order.size());
-  for (const size_t i : order) result.push_back(values[i]);
+  result.reserve(values.size());
+  for (const size_t i : order) {
+    if (values.empty()) break;
+    const auto row = std::span(values).subspan(i * k, k);
+    result.insert(result.end(), row.begin(), row.end());
+  }
   return result;
 }
 
 void check_table(const PredictionTable& table) {
   const size_t n = table.index.size();
+  const size_t of_one_label = table.several_labels ? 0 : n;
   const auto length = [&](const char* name, size_t got) {
-    check(got == n, "prediction_file", "column ", name, " must have ", n, " rows, got ", got);
+    check(got == of_one_label, "prediction_file", "column ", name, " must have ", of_one_label, " rows, got ", got);
   };
   length("target", table.target.size());
   length("pred", table.pred.size());
   length("rank", table.rank.size());
-  length("loss", table.loss.size());
   length("confidence", table.confidence.size());
+  check(table.loss.size() == n, "prediction_file", "column loss must have ", n, " rows, got ", table.loss.size());
   check(table.classes >= 0, "prediction_file", "classes must be 0 or more, got ", table.classes);
+  const size_t cells = table.several_labels ? n * static_cast<size_t>(table.classes) : 0;
+  check(table.targets.size() == cells, "prediction_file", "targets must have ", cells, " values, got ", table.targets.size());
   check(table.logits.empty() || table.logits.size() == n * static_cast<size_t>(table.classes),
         "prediction_file", "logits must have ", n, " rows of ", table.classes, ", got ",
         table.logits.size(), " values");
@@ -67,16 +75,9 @@ void PredictionTable::sort() {
   std::vector<size_t> order(index.size());
   std::iota(order.begin(), order.end(), size_t{0});
   std::ranges::stable_sort(order, {}, [&](size_t i) { return index[i]; });
-  if (!logits.empty()) {
-    const auto k = static_cast<size_t>(classes);
-    std::vector<float> sorted;
-    sorted.reserve(logits.size());
-    for (const size_t i : order) {
-      const auto row = std::span(logits).subspan(i * k, k);
-      sorted.insert(sorted.end(), row.begin(), row.end());
-    }
-    logits = std::move(sorted);
-  }
+  const auto k = static_cast<size_t>(classes);
+  logits = permuted(logits, order, k);
+  targets = permuted(targets, order, k);
   index = permuted(index, order);
   target = permuted(target, order);
   pred = permuted(pred, order);
@@ -89,19 +90,23 @@ void write_predictions(FileSystem& fs, const std::filesystem::path& path,
                        const PredictionTable& table) {
   check_table(table);
   const int64_t n = table.size();
-  std::vector<SafetensorsTensor> tensors = {
-      column("index", SafetensorsDType::i64, table.index, {n}),
-      column("target", SafetensorsDType::i32, table.target, {n}),
-      column("pred", SafetensorsDType::i32, table.pred, {n}),
-      column("rank", SafetensorsDType::i32, table.rank, {n}),
-      column("loss", SafetensorsDType::f64, table.loss, {n}),
-      column("confidence", SafetensorsDType::f64, table.confidence, {n}),
-  };
+  std::vector<SafetensorsTensor> tensors = {column("index", SafetensorsDType::i64, table.index, {n})};
+  if (table.several_labels) {
+    tensors.push_back(column("targets", SafetensorsDType::u8, table.targets, {n, table.classes}));
+    tensors.push_back(column("loss", SafetensorsDType::f64, table.loss, {n}));
+  } else {
+    tensors.push_back(column("target", SafetensorsDType::i32, table.target, {n}));
+    tensors.push_back(column("pred", SafetensorsDType::i32, table.pred, {n}));
+    tensors.push_back(column("rank", SafetensorsDType::i32, table.rank, {n}));
+    tensors.push_back(column("loss", SafetensorsDType::f64, table.loss, {n}));
+    tensors.push_back(column("confidence", SafetensorsDType::f64, table.confidence, {n}));
+  }
   if (!table.logits.empty()) {
     tensors.push_back(column("logits", SafetensorsDType::f32, table.logits, {n, table.classes}));
   }
   auto metadata = table.metadata;
   metadata["classes"] = std::to_string(table.classes);
+  if (table.several_labels) metadata["labels"] = "several";
   write_safetensors(fs, path, tensors, metadata);
 }
 
@@ -130,11 +135,19 @@ PredictionTable read_predictions(const std::filesystem::path& path) {
                    ": column index must have one dimension, got ", index.shape.size());
   const std::vector<int64_t> rows = index.shape;
   table.index = read_column<int64_t>(file, "index", SafetensorsDType::i64, rows);
-  table.target = read_column<int32_t>(file, "target", SafetensorsDType::i32, rows);
-  table.pred = read_column<int32_t>(file, "pred", SafetensorsDType::i32, rows);
-  table.rank = read_column<int32_t>(file, "rank", SafetensorsDType::i32, rows);
+  table.several_labels = table.metadata.erase("labels") > 0;
   table.loss = read_column<double>(file, "loss", SafetensorsDType::f64, rows);
-  table.confidence = read_column<double>(file, "confidence", SafetensorsDType::f64, rows);
+  if (table.several_labels) {
+    table.targets = read_column<uint8_t>(file, "targets", SafetensorsDType::u8, {rows[0], table.classes});
+    const auto wrong = std::ranges::find_if(table.targets, [](uint8_t t) { return t > 1; });
+    check<DataError>(wrong == table.targets.end(), "prediction_file", file.label(), ": targets must be 0 or 1, got ",
+                     wrong == table.targets.end() ? 0 : int{*wrong});
+  } else {
+    table.target = read_column<int32_t>(file, "target", SafetensorsDType::i32, rows);
+    table.pred = read_column<int32_t>(file, "pred", SafetensorsDType::i32, rows);
+    table.rank = read_column<int32_t>(file, "rank", SafetensorsDType::i32, rows);
+    table.confidence = read_column<double>(file, "confidence", SafetensorsDType::f64, rows);
+  }
   if (file.find("logits") != nullptr) {
     table.logits =
         read_column<float>(file, "logits", SafetensorsDType::f32, {rows[0], table.classes});

@@ -26,6 +26,10 @@ struct PredictionTable {
   /// (N, classes) in C order; empty if they were not kept.
   std::vector<float> logits;
   int64_t classes = 0;
+  /// A picture has any number of the classes. Then `targets` (N, classes) says which, 1 or 0, in place of target, pred, rank
+  /// and confidence, which are empty; loss is the sum of the binary cross-entropies of all classes.
+  bool several_labels = false;
+  std::vector<uint8_t> targets = {};
   /// Written to the file's metadata: split, model, data digest, ... whatever the caller states.
   std::map<std::string, std::string> metadata;
 
@@ -35,7 +39,8 @@ struct PredictionTable {
   bool operator==(const PredictionTable&) const = default;
 };
 
-/// Writes a table as a safetensors file (index I64, target pred rank I32, loss confidence F64, logits F32).
+/// Writes a table as a safetensors file (index I64, target pred rank I32, loss confidence F64, logits F32; of several labels
+/// index I64, targets U8, loss F64, logits F32, and "labels": "several" in the metadata).
 /// Errors   std::invalid_argument if columns differ in length or rows are not sorted by index; StorageError.
 void write_predictions(FileSystem& fs, const std::filesystem::path& path,
                        const PredictionTable& table);

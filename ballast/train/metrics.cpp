@@ -4,10 +4,12 @@
 #include <array>
 #include <cmath>
 #include <limits>
+#include <span>
 
 #include <ATen/Parallel.h>
 
 #include <ballast/base/check.h>
+#include <ballast/train/label_metrics.h>
 
 namespace ballast {
 namespace {
@@ -29,16 +31,30 @@ constexpr std::array<MetricRow, 7> kMetrics = {{
     {"brier", false, &Metrics::brier},
     {"ece", false, &Metrics::ece},
 }};
+constexpr std::array<MetricRow, 4> kLabelMetrics = {{
+    {"loss", false, &Metrics::loss},
+    {"map", true, &Metrics::map},
+    {"micro_f1", true, &Metrics::micro_f1},
+    {"exact_match", true, &Metrics::exact_match},
+}};
 
-const MetricRow& find(const std::string& name) {
+std::span<const MetricRow> rows_of(bool several_labels) {
+  return several_labels ? std::span<const MetricRow>(kLabelMetrics) : kMetrics;
+}
+
+const MetricRow* find(bool several_labels, const std::string& name) {
+  const auto rows = rows_of(several_labels);
+  const auto row = std::ranges::find_if(rows, [&](const MetricRow& r) { return name == r.name; });
+  return row == rows.end() ? nullptr : &*row;
+}
+
+const MetricRow& find_or_fail(bool several_labels, const MetricRow* row, const std::string& name) {
   std::string known;
-  for (const MetricRow& row : kMetrics) {
-    if (name == row.name) {
-      return row;
-    }
-    known += (known.empty() ? "" : ", ") + std::string(row.name);
+  for (const std::string& one : metric_names(several_labels)) {
+    known += (known.empty() ? "" : ", ") + one;
   }
-  fail("metrics", "metric must be one of ", known, ", got \"", name, "\"");
+  check(row != nullptr, "metrics", "metric must be one of ", known, ", got \"", name, "\"");
+  return *row;
 }
 
 // Sums in fixed chunks, each in order, then over chunks in order: the same bits for any number of threads.
@@ -152,20 +168,26 @@ Tempered fit_temperature(const PredictionTable& t, const std::vector<bool>& fini
 
 }  // namespace
 
-const std::vector<std::string>& metric_names() {
-  static const std::vector<std::string> names = [] {
+const std::vector<std::string>& metric_names(bool several_labels) {
+  const auto names = [](bool several) {
     std::vector<std::string> all;
-    for (const MetricRow& row : kMetrics) {
+    for (const MetricRow& row : rows_of(several)) {
       all.emplace_back(row.name);
     }
     return all;
-  }();
-  return names;
+  };
+  static const std::vector<std::string> one = names(false), several = names(true);
+  return several_labels ? several : one;
 }
 
-bool metric_is_maximized(const std::string& name) { return find(name).maximize; }
+bool metric_is_maximized(const std::string& name) {
+  const MetricRow* of_labels = find(true, name);
+  return find_or_fail(false, of_labels != nullptr ? of_labels : find(false, name), name).maximize;
+}
 
-double Metrics::value(const std::string& name) const { return this->*find(name).value; }
+double Metrics::value(const std::string& name) const {
+  return this->*find_or_fail(several_labels, find(several_labels, name), name).value;
+}
 
 namespace {
 
@@ -183,6 +205,10 @@ void check_table(const PredictionTable& t) {
 }  // namespace
 
 void fill_rows(PredictionTable& t) {
+  if (t.several_labels) {
+    fill_label_rows(t);
+    return;
+  }
   check_table(t);
   const auto n = static_cast<size_t>(t.size());
   const int64_t k = t.classes;
@@ -219,6 +245,9 @@ void fill_rows(PredictionTable& t) {
 }
 
 Metrics compute_metrics(const PredictionTable& t) {
+  if (t.several_labels) {
+    return compute_label_metrics(t);
+  }
   check_table(t);
   check(t.rank.size() == t.index.size(), "metrics", "rank must have ", t.index.size(), " rows, got ", t.rank.size());
   const int64_t k = t.classes;

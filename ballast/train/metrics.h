@@ -14,6 +14,7 @@ namespace ballast {
 struct ClassMetrics {
   int64_t support = 0, predicted = 0, correct = 0;
   double precision = 0, recall = 0, f1 = 0;
+  double average_precision = 0;    ///< of several labels a picture
 };
 
 /// Everything is a function of the table, in double, summed in fixed chunks of 1024 rows.
@@ -34,19 +35,25 @@ struct Metrics {
   std::vector<ClassMetrics> per_class;
   std::vector<int64_t> confusion;  ///< row-major [target][prediction]
 
-  /// The value of a metric by name: loss, nll_tempered, top1, top5, balanced_acc, brier, ece.
-  /// Errors: std::invalid_argument naming the known ones.
+  /// Of several labels a picture (label_metrics.h): n, nonfinite, loss, per_class and these; all else is NaN or empty.
+  bool several_labels = false;
+  double map = 0, micro_f1 = 0;
+  double exact_match = 0, exact_match_se = 0;
+
+  /// The value of a metric by name, one of metric_names(several_labels).
+  /// Errors: std::invalid_argument naming them.
   double value(const std::string& name) const;
 };
 
-/// Names that `Metrics::value` knows, in the order in which they are printed and recorded.
-const std::vector<std::string>& metric_names();
+/// Names that `Metrics::value` knows, in the order in which they are printed and recorded: loss, nll_tempered, top1, top5,
+/// balanced_acc, brier, ece; of several labels a picture loss, map, micro_f1, exact_match.
+const std::vector<std::string>& metric_names(bool several_labels = false);
 /// true where a larger value is better.
 /// Errors: std::invalid_argument for an unknown name.
 bool metric_is_maximized(const std::string& name);
 
-/// Fills pred, rank, loss and confidence of a table from its logits and targets. A row with a non-finite logit gets rank
-/// -1, loss inf and confidence 0.
+/// Fills pred, rank, loss and confidence of a table from its logits and targets (of several labels loss alone). A row with a
+/// non-finite logit gets rank -1, loss inf and confidence 0.
 /// Errors: std::invalid_argument if the table's sizes disagree or a target is out of range.
 void fill_rows(PredictionTable& table);
 
