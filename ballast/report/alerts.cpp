@@ -393,6 +393,9 @@ class Finder {
       if (row.split == "train" && row.label >= 0) {
         ++counts[row.label];
       }
+      for (size_t i = 0; row.split == "train" && i < row.labels.size(); ++i) {
+        ++counts[row.labels[i]];
+      }
     }
     if (counts.size() > 1) {
       auto less = [](const auto& a, const auto& b) { return a.second < b.second; };

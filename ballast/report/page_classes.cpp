@@ -56,7 +56,7 @@ void RunSections::classes() {
                   {"role", "group"},
                   {"aria-label", "Accuracy by class"}});
   h_.open("table", {{"class", "sortable wide"}});
-  h_.element("caption", "Accuracy by class on " + where +
+  h_.element("caption", std::string(r_.several_labels ? "Recall" : "Accuracy") + " by class on " + where +
                             ", lowest first; the bar is the 95 % interval" +
                             (cut ? "; the 1,000 lowest" : ""));
   h_.open("thead")

@@ -89,6 +89,8 @@ void compare_runs(Html& h, const std::vector<RunPage>& runs, const PageOptions& 
   for (Row row :
        {Row{"test accuracy", "test", "top1", true}, Row{"test loss", "test", "loss", false},
         Row{"best validation accuracy", "val", "top1", true},
+        Row{"test mean average precision", "test", "map", true},
+        Row{"best validation mean average precision", "val", "map", true},
         Row{"best validation loss", "val", "loss", false},
         Row{"test calibration error", "test", "ece", false}}) {
     std::vector<double> values;

@@ -83,8 +83,9 @@ void RunSections::curves() {
     chart(std::move(c));
   }
   {
-    LineChart c{.id = prefix_ + "top1", .title = "Accuracy, %"};
-    c.series = {check_series("val", "top1", 0)};
+    const bool several = !check_points(r_, "val", "map").empty();
+    LineChart c{.id = prefix_ + "top1", .title = several ? "Mean average precision, %" : "Accuracy, %"};
+    c.series = {check_series("val", several ? "map" : "top1", 0)};
     if (!check_points(r_, "train", "top1").empty()) {
       c.series.push_back(check_series("train", "top1", 1));
     }

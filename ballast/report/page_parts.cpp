@@ -28,7 +28,7 @@ std::string interval_text(const CheckRow& check, const std::string& metric) {
   if (!std::isfinite(value)) {
     return {};
   }
-  if ((metric == "top1" || metric == "top5") && check.samples > 0 && value >= 0 && value <= 1) {
+  if ((metric == "top1" || metric == "top5" || metric == "exact_match") && check.samples > 0 && value >= 0 && value <= 1) {
     auto n = check.samples;
     auto k = std::clamp<int64_t>(std::llround(value * static_cast<double>(n)), 0, n);
     Interval i = wilson_interval(k, n);
@@ -142,7 +142,7 @@ std::string base64(std::string_view bytes) {
 
 bool metric_is_share(const std::string& metric) {
   return metric == "top1" || metric == "top5" || metric == "balanced_acc" || metric == "ece" ||
-         metric == "ace";
+         metric == "ace" || metric == "map" || metric == "micro_f1" || metric == "exact_match";
 }
 
 std::string metric_text(const std::string& metric, double value) {

@@ -65,22 +65,24 @@ void RunSections::result() {
   const std::vector<const CheckRow*> teachers = r_.checks_of("teacher");
   const CheckRow* teacher = teachers.empty() ? nullptr : teachers.back();
   h_.open("dl", {{"class", "hero"}});
+  // Of several labels a picture there is no accuracy.
+  const std::string share = main && std::isfinite(main->metric("map")) ? "map" : "top1";
   if (main) {
-    double top1 = main->metric("top1");
-    fact(std::isfinite(top1) ? (test ? "Test accuracy" : "Validation accuracy")
-                             : main->split + " loss",
-         std::isfinite(top1) ? percent_text(top1, 2) : format_significant(main->metric("loss"), 4),
-         interval_text(*main, std::isfinite(top1) ? "top1" : "loss"), true);
+    const bool any = std::isfinite(main->metric(share));
+    const std::string name = share == "map" ? "mean average precision" : "accuracy";
+    fact(any ? (test ? "Test " : "Validation ") + name : main->split + " loss",
+         metric_text(any ? share : "loss", main->metric(any ? share : "loss")),
+         interval_text(*main, any ? share : "loss"), true);
   }
   if (teacher) {
     fact("Teacher on the same pictures", percent_text(teacher->metric("top1"), 2),
          interval_text(*teacher, "top1"));
   }
   if (test && best) {
-    fact("Best validation", metric_text("top1", best->metric("top1")), "at " + check_place(*best));
+    fact("Best validation", metric_text(share, best->metric(share)), "at " + check_place(*best));
   }
   if (last && last != best) {
-    fact("Last validation", metric_text("top1", last->metric("top1")), "at " + check_place(*last));
+    fact("Last validation", metric_text(share, last->metric(share)), "at " + check_place(*last));
   }
   fact("Ended", r_.reason().empty() ? "" : reason_text(),
        r_.train.empty() ? "" : "after " + length_text());
@@ -129,7 +131,9 @@ void RunSections::metric_table(
       {"top1", "accuracy (top 1)"},          {"top5", "right among the first 5"},
       {"loss", "loss (cross-entropy)"},      {"nll_tempered", "loss, tempered"},
       {"balanced_acc", "balanced accuracy"}, {"brier", "Brier score"},
-      {"ece", "calibration error (ECE)"},    {"ace", "calibration error (ACE)"}};
+      {"ece", "calibration error (ECE)"},    {"ace", "calibration error (ACE)"},
+      {"map", "mean average precision"},     {"micro_f1", "F1 over all classes, at 0.5"},
+      {"exact_match", "all labels right"}};
   std::vector<std::string> order = {"top1",         "top5",  "balanced_acc", "loss",
                                     "nll_tempered", "brier", "ece"};
   for (const auto& [title, check] : columns) {

@@ -83,7 +83,11 @@ void RunSections::sample_list(bool wrong) {
 void RunSections::pictures() {
   begin("mistakes", "Mistakes and doubts");
   if (rows().empty() && run_.wrongest.empty()) {
-    h_.element("p", "No predictions were recorded.", {{"class", "none"}});
+    h_.element("p",
+               r_.several_labels ? "The page shows mistakes of pictures with one label only; "
+                                   "predictions/ has the scores of each picture."
+                                 : "No predictions were recorded.",
+               {{"class", "none"}});
     end();
     return;
   }

@@ -71,7 +71,13 @@ void RunSections::data() {
   }
   std::map<std::string, std::map<int64_t, int64_t>> counts;
   for (const SplitRow& row : r_.split_rows) {
-    ++counts[row.split][row.label];
+    std::map<int64_t, int64_t>& part = counts[row.split];
+    if (row.labels.empty()) {
+      ++part[row.label];
+    }
+    for (const int32_t label : row.labels) {
+      ++part[label];
+    }
   }
   if (counts.empty()) {
     h_.element("p", "split.csv is missing, so the parts are not known.", {{"class", "none"}});

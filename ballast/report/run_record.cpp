@@ -64,7 +64,8 @@ std::string RecordedRun::monitor() const {
 
 bool RecordedRun::monitor_is_maximized() const {
   std::string metric = monitor();
-  return metric == "top1" || metric == "top5" || metric == "balanced_acc";
+  return metric == "top1" || metric == "top5" || metric == "balanced_acc" || metric == "map" ||
+         metric == "micro_f1" || metric == "exact_match";
 }
 
 const CheckRow* RecordedRun::best_check() const {

@@ -138,6 +138,7 @@ struct SplitRow {
   int64_t index = 0;
   std::string split;
   int64_t label = -1;  ///< the file does not have it: room train fills it in from the data
+  std::vector<int32_t> labels = {};  ///< in its place, of several labels a picture
   std::string path;
 };
 
@@ -172,6 +173,8 @@ struct RecordedRun {
   int64_t macs() const;
 
   std::map<std::string, std::vector<PredictionRow>> predictions;  ///< by split
+  /// A picture has several labels: there are files of predictions, whose rows are none of these.
+  bool several_labels = false;
   std::map<std::string, int64_t> split_sizes;
   std::vector<SplitRow> split_rows;
   std::vector<UnreadableSample> bad_samples;

@@ -411,6 +411,10 @@ class Reader {
     for (const fs::path& path : files) {
       try {
         PredictionTable table = read_predictions(path);
+        if (table.several_labels) {
+          r_.several_labels = true;  // the page's tables of samples are of one label a picture
+          continue;
+        }
         std::vector<PredictionRow>& rows = r_.predictions[path.stem().string()];
         for (size_t i = 0; i < table.index.size(); ++i) {
           rows.push_back({table.index[i], table.target[i], table.pred[i], table.rank[i],
@@ -421,7 +425,7 @@ class Reader {
         add_problem(r_.problems, "predictions/" + path.filename().string() + ": " + e.what());
       }
     }
-    if (r_.predictions.empty()) {
+    if (r_.predictions.empty() && !r_.several_labels) {
       r_.missing.emplace_back("predictions/");
     }
   }

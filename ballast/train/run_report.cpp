@@ -48,7 +48,9 @@ class Gatherer {
 
   void labels() {
     for (SplitRow& row : page_.record.split_rows) {
-      if (row.label < 0) {
+      if (data_.several_labels()) {
+        row.labels = data_.source->classes_of(row.index);
+      } else if (row.label < 0) {
         row.label = data_.source->label(row.index);
       }
     }
@@ -104,7 +106,11 @@ class Gatherer {
         Image image = stored.encoded() ? pipeline.preview(stored.file, key, data_.channels)
                                        : pipeline.preview(stored.pixels, key, data_.channels);
         PagePicture picture = page_picture(image, "");
-        picture.target = data_.source->label(static_cast<int64_t>(id));
+        if (data_.several_labels()) {
+          picture.note = data_.source->label_text(static_cast<int64_t>(id));
+        } else {
+          picture.target = data_.source->label(static_cast<int64_t>(id));
+        }
         page_.first_batch.push_back(std::move(picture));
       } catch (const DataError&) {
         // An unreadable picture: it is listed among the bad samples.

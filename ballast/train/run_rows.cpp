@@ -1,5 +1,6 @@
 #include <ballast/train/run_rows.h>
 
+#include <algorithm>
 #include <array>
 #include <charconv>
 #include <cmath>
@@ -34,10 +35,33 @@ void SampleDigest::restore(const JsonValue& value) {
   n_ = value.at("n").integer();
 }
 
+namespace {
+
+void add_label_metrics(JsonValue& row, const Metrics& m) {
+  row["map"] = m.map;
+  row["micro_f1"] = m.micro_f1;
+  row["exact_match"] = m.exact_match;
+  row["exact_match.se"] = m.exact_match_se;
+  row["nonfinite"] = m.nonfinite;
+  JsonValue classes = JsonValue::array(), precisions = JsonValue::array();
+  for (const ClassMetrics& c : m.per_class) {
+    classes.push_back(std::vector<int64_t>{c.support, c.predicted, c.correct});
+    precisions.push_back(c.average_precision);
+  }
+  row["per_class"] = std::move(classes);
+  row["average_precision"] = std::move(precisions);
+}
+
+}  // namespace
+
 void add_metrics(JsonValue& row, const Metrics& m) {
   row["n"] = m.n;
   row["loss"] = m.loss;
   row["loss.se"] = m.loss_se;
+  if (m.several_labels) {
+    add_label_metrics(row, m);
+    return;
+  }
   row["nll_tempered"] = m.nll_tempered;
   row["nll_tempered.se"] = m.nll_tempered_se;
   row["temperature"] = m.temperature;
@@ -58,15 +82,16 @@ void add_metrics(JsonValue& row, const Metrics& m) {
 
 std::vector<std::pair<std::string, double>> named_metrics(const Metrics& metrics) {
   std::vector<std::pair<std::string, double>> all;
-  for (const std::string& name : metric_names()) {
+  for (const std::string& name : metric_names(metrics.several_labels)) {
     all.emplace_back(name, metrics.value(name));
   }
   return all;
 }
 
 std::string metrics_csv(const std::vector<JsonValue>& record) {
+  const bool several = std::ranges::any_of(record, [](const JsonValue& row) { return row.find("exact_match") != nullptr; });
   std::string text = "epoch,step,lr,train_loss";
-  for (const std::string& name : metric_names()) {
+  for (const std::string& name : metric_names(several)) {
     text += ",val_" + name;
   }
   text += '\n';
@@ -77,7 +102,7 @@ std::string metrics_csv(const std::vector<JsonValue>& record) {
     const auto number = [&](const std::string& name) { return ',' + shortest_text(row.at(name).number()); };
     const auto epoch = static_cast<int64_t>(std::ceil(row.at("epoch").number() - 1e-9));
     text += std::to_string(epoch) + ',' + std::to_string(row.at("step").integer()) + number("lr") + number("train_loss");
-    for (const std::string& name : metric_names()) {
+    for (const std::string& name : metric_names(several)) {
       text += number(name);
     }
     text += '\n';

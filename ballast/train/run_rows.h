@@ -32,7 +32,7 @@ class SampleDigest {
 /// Adds loss, loss.se, ... and per_class [[support, predicted, correct], ...] to a row of kind `check`.
 void add_metrics(JsonValue& row, const Metrics& metrics);
 
-/// The metrics of a table by name, in the order of metric_names().
+/// The metrics of a table by name, in the order of metric_names(metrics.several_labels).
 std::vector<std::pair<std::string, double>> named_metrics(const Metrics& metrics);
 
 /// metrics.csv, from the rows of metrics.jsonl: "epoch,step,lr,train_loss,val_loss,..." and a line for each check of the
