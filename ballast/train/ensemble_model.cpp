@@ -52,6 +52,7 @@ struct Ensemble::State {
   std::vector<std::string> classes;
   /// Each net's own temperature counts: there is no rule that was made without it.
   bool own_temperatures = false;
+  bool several_labels = false;
 
   void open(const std::vector<std::vector<std::filesystem::path>>& nets);
   void add(Net& net, const std::filesystem::path& path);
@@ -65,6 +66,14 @@ void Ensemble::State::add(Net& net, const std::filesystem::path& path) {
   Model& model = *net.saved.model;
   if (!device.is_cpu()) model.to(device);
   if (classes.empty()) classes = info.classes;
+  if (info.several_labels) {
+    check<DataError>(members.size() == 1 && members[0].size() == 1 && own_temperatures, "ensemble",
+                     "members must be of one label a picture, got several in ", path.string());
+    check(options.mc == 0, "predict", "mc must be 0 for a model of several labels a picture, got ", options.mc);
+    several_labels = true;
+  } else {
+    check<DataError>(!several_labels, "ensemble", "members must be of one label a picture, got several in the first");
+  }
   net.classes = class_order(classes, info.classes, path.string());
   NetInput input{.pipeline = {},
                  .normalize = info.normalize,
@@ -103,7 +112,7 @@ void Ensemble::State::open(const std::vector<std::vector<std::filesystem::path>>
   }
 }
 
-/// (N, K): logits, or, of several views or passes, log of the mean of their probabilities.
+/// (N, K): logits, or, of several views or passes, log of the mean of their probabilities (of several labels its logit).
 torch::Tensor Ensemble::State::forward(const Net& net, std::span<const torch::Tensor> x,
                                        int64_t first_row) const {
   Model& model = *net.saved.model;
@@ -115,7 +124,7 @@ torch::Tensor Ensemble::State::forward(const Net& net, std::span<const torch::Te
     return own_temperatures && net.saved.info.temperature != 1 ? z / net.saved.info.temperature : z;
   };
   if (net.tta.plain() && options.mc == 0) return once(x[net.inputs[0]]);
-  TtaMean mean;
+  TtaMean mean(several_labels);
   for (const TtaView& view : net.tta.views) {
     const torch::Tensor input = seen(view, x[net.inputs[view.picture]]);
     if (options.mc == 0) {
@@ -128,7 +137,7 @@ torch::Tensor Ensemble::State::forward(const Net& net, std::span<const torch::Te
           t, Key(options.seed), [&] { return once(input); }, first_row));
     }
   }
-  return mean.log_mean();
+  return mean.scores();
 }
 
 EnsembleOutput Ensemble::State::combined(const std::vector<torch::Tensor>& scores,
@@ -222,12 +231,25 @@ torch::Tensor Ensemble::logits(const torch::Tensor& x) const {
       .contiguous();
 }
 
+bool Ensemble::several_labels() const { return state_->several_labels; }
+
+torch::Tensor Ensemble::label_logits(std::span<const torch::Tensor> x) const {
+  const State& s = *state_;
+  check(s.several_labels, "ensemble", "label_logits must be those of a model of several labels a picture, got one label");
+  check(x.size() == s.inputs.size(), "ensemble", "there must be a batch for each input, got ", x.size(), " for ", s.inputs.size());
+  const torch::NoGradGuard no_grad;
+  std::vector<torch::Tensor> on_device;
+  for (const torch::Tensor& t : x) on_device.push_back(t.to(s.device));
+  return s.forward(s.members[0][0], on_device, 0);
+}
+
 double Ensemble::net_temperature() const { return state_->members[0][0].saved.info.temperature; }
 
 EnsembleOutput Ensemble::predict_inputs(std::span<const torch::Tensor> x, int64_t first_row) const {
   const State& s = *state_;
   check(x.size() == s.inputs.size(), "ensemble", "there must be a batch for each input, got ",
         x.size(), " for ", s.inputs.size());
+  check(!s.several_labels, "ensemble", "a model must be of one label a picture to predict one, got several; label_logits() has its scores");
   const torch::NoGradGuard no_grad;
   std::vector<torch::Tensor> on_device, scores;
   for (const torch::Tensor& t : x) on_device.push_back(t.to(s.device));

@@ -64,6 +64,7 @@ struct EnsembleNet {
 ///
 /// Members of different architectures, input sizes and normalizations may stand together; their
 /// classes must have the same names.
+/// A model of several labels a picture may be opened as an ensemble of one; it has label_logits() in place of predict().
 /// Threads  const calls one after the other.
 class Ensemble {
  public:
@@ -95,6 +96,11 @@ class Ensemble {
   /// The only net's logits of a batch; for an ensemble of one net without views and passes.
   bool single() const;
   torch::Tensor logits(const torch::Tensor& x) const;
+  /// The model is of several labels a picture: each class has a probability of its own, the sigmoid of its logit.
+  bool several_labels() const;
+  /// (N, K) float32: the logits of such a model, from one normalized batch for each input; of several views the logit of the
+  /// mean probability.
+  torch::Tensor label_logits(std::span<const torch::Tensor> x) const;
   /// The only net's temperature, of `ballast calibrate`.
   double net_temperature() const;
 
@@ -109,7 +115,7 @@ class Ensemble {
 
 /// Opens an ensemble's folder (ensemble.json and the runs it names), or a single run, model folder
 /// or weights file as an ensemble of one. Errors: DataError that names what is missing or does not
-/// fit; std::invalid_argument for views and passes.
+/// fit, or if one of several members is of several labels a picture; std::invalid_argument for views and passes.
 Ensemble load_ensemble(const std::filesystem::path& path, const EnsembleOptions& options = {});
 /// Models of equal weight by mean probability, each with its own temperature.
 Ensemble load_ensemble(const std::vector<std::filesystem::path>& models,

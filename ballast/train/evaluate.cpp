@@ -19,18 +19,8 @@
 namespace ballast {
 namespace {
 
-// Labels of the data as labels of the model, by name.
-std::vector<int32_t> class_map(const std::vector<std::string>& data, const std::vector<std::string>& model) {
-  std::vector<int32_t> map;
-  for (const std::string& name : data) {
-    const auto it = std::find(model.begin(), model.end(), name);
-    check(it != model.end(), "evaluate", "classes of the data must be among the model's, got \"", name, "\"");
-    map.push_back(static_cast<int32_t>(it - model.begin()));
-  }
-  return map;
-}
-
-/// The mean of the probabilities of tables of the same samples, whose logits are logs of probabilities.
+/// The mean of the probabilities of tables of the same samples, whose logits are logs of probabilities; of several labels a
+/// picture logits of each.
 class MeanTable {
  public:
   void add(const PredictionTable& table, double weight) {
@@ -38,12 +28,17 @@ class MeanTable {
                      "views must be of the same pictures, got ", table.size(), " and ", first_.size(), " of them");
     if (sum_.empty()) first_ = table;
     sum_.resize(table.logits.size());
-    for (size_t i = 0; i < sum_.size(); ++i) sum_[i] += weight * std::exp(static_cast<double>(table.logits[i]));
+    for (size_t i = 0; i < sum_.size(); ++i) {
+      const auto z = static_cast<double>(table.logits[i]);
+      sum_[i] += weight * (table.several_labels ? 1 / (1 + std::exp(-z)) : std::exp(z));
+    }
     weight_ += weight;
   }
   PredictionTable mean() {
     for (size_t i = 0; i < sum_.size(); ++i) {
-      first_.logits[i] = static_cast<float>(std::max(std::log(sum_[i] / weight_), -100.0));
+      const double p = sum_[i] / weight_;
+      first_.logits[i] = static_cast<float>(first_.several_labels ? std::clamp(std::log(p) - std::log1p(-p), -100.0, 100.0)
+                                                                  : std::max(std::log(p), -100.0));
     }
     return std::move(first_);
   }
@@ -86,6 +81,7 @@ EvalResult evaluate_saved(const EvalOptions& options, RunEvents& events) {
   check<DataError>(view.size() > 0, "evaluate", "split must be one that ", data_options.source, " has, got ", to_string(role),
                    ", which is empty; --split names another part, DATA other pictures");
   const std::vector<int32_t> classes = class_map(data.classes, saved.info.classes);
+  const LabelSets label_sets = label_sets_for(data, saved.info.classes, saved.info.several_labels);
   Pipeline pipeline = Pipeline::parse(saved.info.eval_pipeline);
   pipeline.set_normalize(saved.info.normalize);
   const bool channels_last = saved.model->prefers_channels_last();
@@ -94,9 +90,11 @@ EvalResult evaluate_saved(const EvalOptions& options, RunEvents& events) {
   }
   const TtaPlan tta = plan_tta(options.tta, pipeline);
   check(options.mc == 0 || tta.plain(), "evaluate", "tta and mc exclude each other");
+  check(options.mc == 0 || !saved.info.several_labels, "evaluate", "mc must be 0 for a model of several labels a picture, got ", options.mc);
   EvaluateOptions e;
   e.device = device;
   e.classes = saved.info.model.num_classes;
+  e.label_sets = label_sets;
   e.temperature = options.temperature;
   e.mc = options.mc;
   e.mc_key = Key(saved.info.seed);

@@ -75,9 +75,9 @@ std::string contradiction(const RunContext& run, const std::vector<Fixed>& batch
       const auto [it, added] = seen.emplace(sha256_hex(bytes), std::pair(label, id));
       if (!added && it->second.first != label) {
         const auto name = [&](uint64_t n) { return run.setup.data.source->name(static_cast<int64_t>(n)); };
-        const auto class_name = [&](int64_t c) { return run.setup.data.classes.at(static_cast<size_t>(c)); };
-        return "equal pictures have different labels: " + name(it->second.second) + " (" + class_name(it->second.first) + ") and " +
-               name(id) + " (" + class_name(label) + "); ballast data check finds all";
+        const auto label_of = [&](uint64_t n) { return run.setup.data.source->label_text(static_cast<int64_t>(n)); };
+        return "equal pictures have different labels: " + name(it->second.second) + " (" + label_of(it->second.second) + ") and " +
+               name(id) + " (" + label_of(id) + "); ballast data check finds all";
       }
     }
   }
@@ -138,7 +138,9 @@ OverfitResult overfit(const RunOptions& options, int64_t batches, RunEvents& eve
   OverfitResult result;
   result.batches = static_cast<int64_t>(fixed.size());
   result.classes = run.setup.model.num_classes;
-  result.goal = 0.01 * std::log(static_cast<double>(result.classes));
+  const bool several = run.setup.data.several_labels();
+  // A hundredth of the loss of a model that knows nothing.
+  result.goal = 0.01 * (several ? static_cast<double>(result.classes) * std::log(2.0) : std::log(static_cast<double>(result.classes)));
   for (const Fixed& b : fixed) {
     result.samples += b.x.size(0);
   }
@@ -168,10 +170,13 @@ OverfitResult overfit(const RunOptions& options, int64_t batches, RunEvents& eve
     result.loss = losses.back();
   }
   torch::NoGradGuard no_grad;
+  const torch::Tensor sets = label_matrix(run.setup.data.source->label_sets(), result.classes);
   int64_t right = 0;
   for (const Fixed& b : fixed) {
     const torch::Tensor logits = run.model->forward(b.x.to(run.device)).to(torch::kCPU);
-    right += logits.argmax(1).eq(b.y.to(torch::kCPU)).sum().item<int64_t>();
+    const torch::Tensor y = b.y.to(torch::kCPU);
+    const torch::Tensor is_right = several ? logits.gt(0).eq(sets.index_select(0, y).gt(0)).all(1) : logits.argmax(1).eq(y);
+    right += is_right.sum().item<int64_t>();
   }
   result.accuracy = static_cast<double>(right) / static_cast<double>(result.samples);
   if (!result.passed) {

@@ -16,8 +16,8 @@ struct OverfitResult {
   int64_t batches = 0, samples = 0, classes = 0;
   int64_t steps = 0;                       ///< done
   double first_loss = 0, loss = 0;         ///< mean over the batches
-  double goal = 0;                         ///< .01 ln K
-  double accuracy = 0;                     ///< of the last pass, as trained
+  double goal = 0;                         ///< .01 ln K; of several labels a picture .01 K ln 2
+  double accuracy = 0;                     ///< of the last pass, as trained; of several labels pictures with exactly theirs
   std::vector<std::string> suspects;       ///< if it failed: what may be wrong, the likeliest first
 };
 

@@ -36,6 +36,20 @@ void fill_classes(Prediction& p, const float* z, int64_t classes, int64_t k, dou
   }
 }
 
+// The classes whose sigmoid of logit / temperature is above the threshold, the most probable first.
+void fill_labels(Prediction& p, const float* z, int64_t classes, double threshold, double temperature) {
+  std::vector<std::pair<double, int64_t>> found;
+  for (int64_t c = 0; c < classes; ++c) {
+    const double probability = 1 / (1 + std::exp(-z[c] / temperature));
+    if (probability > threshold) found.emplace_back(probability, c);
+  }
+  std::ranges::stable_sort(found, [](const auto& a, const auto& b) { return a.first > b.first; });
+  for (const auto& [probability, c] : found) {
+    p.classes.push_back(c);
+    p.probabilities.push_back(probability);
+  }
+}
+
 std::string without_stem(std::string text) {
   // "[jpeg] ...": the file's name stands before it already.
   if (text.rfind('[', 0) == 0) {
@@ -64,6 +78,7 @@ struct Predictor::State {
 Predictor::Predictor(const std::filesystem::path& model, const PredictOptions& options) : state_(std::make_unique<State>()) {
   check(options.batch_size >= 1, "predict", "batch_size must be at least 1, got ", options.batch_size);
   check(options.topk >= 1, "predict", "topk must be at least 1, got ", options.topk);
+  check(options.threshold >= 0 && options.threshold < 1, "predict", "threshold must be in [0, 1), got ", options.threshold);
   check(options.workers >= -1, "predict", "workers must be >= -1, got ", options.workers);
   State& s = *state_;
   s.options = options;
@@ -87,6 +102,7 @@ Predictor::Predictor(Predictor&&) noexcept = default;
 Predictor& Predictor::operator=(Predictor&&) noexcept = default;
 
 const std::vector<std::string>& Predictor::classes() const { return state_->ensemble->classes(); }
+bool Predictor::several_labels() const { return state_->ensemble->several_labels(); }
 int64_t Predictor::members() const { return state_->ensemble->members(); }
 
 torch::Tensor Predictor::State::from_source(size_t input, const torch::Tensor& x) const {
@@ -104,22 +120,30 @@ torch::Tensor Predictor::State::from_source(size_t input, const torch::Tensor& x
 void Predictor::State::fill(std::span<Prediction> rows, const std::vector<torch::Tensor>& x, int64_t first_row) const {
   const auto classes = static_cast<int64_t>(ensemble->classes().size());
   const int64_t k = std::min(options.topk, classes);
-  const bool one = ensemble->single();
+  const bool several = ensemble->several_labels();
+  const bool one = ensemble->single() || several;
   EnsembleOutput out;
   torch::Tensor z;
-  if (one) {
+  if (several) {
+    z = ensemble->label_logits(x);
+  } else if (one) {
     z = ensemble->logits(x[0]);
   } else {
     out = ensemble->predict_inputs(x, first_row);
     z = out.probability.log().clamp_min_(-100);
   }
-  const double temperature = one ? ensemble->net_temperature() : 1;
+  // label_logits() has been divided by it.
+  const double temperature = one && !several ? ensemble->net_temperature() : 1;
   for (size_t i = 0; i < rows.size(); ++i) {
     Prediction& p = rows[i];
     if (!p.error.empty()) continue;
     const auto row = static_cast<int64_t>(i);
     const float* scores = z.data_ptr<float>() + row * classes;
-    fill_classes(p, scores, classes, k, temperature);
+    if (several) {
+      fill_labels(p, scores, classes, options.threshold, temperature);
+    } else {
+      fill_classes(p, scores, classes, k, temperature);
+    }
     if (options.logits) p.logits.assign(scores, scores + classes);
     if (one) continue;
     // Ties of the rule are broken by more than the probability.

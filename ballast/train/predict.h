@@ -15,7 +15,9 @@ namespace ballast {
 /// Options of Predictor.
 struct PredictOptions {
   int64_t batch_size = 64;
-  int64_t topk = 5;      ///< at most the number of classes is given
+  int64_t topk = 5;      ///< at most the number of classes is given; not of several labels
+  /// Of a model of several labels a picture: the classes above it are given, in [0, 1).
+  double threshold = 0.5;
   bool logits = false;   ///< also return all logits
   int threads = 0;       ///< of computing; 0: auto
   int workers = -1;      ///< threads that decode; 0: the caller's alone, -1: the usable cores
@@ -30,8 +32,10 @@ struct Prediction {
   std::filesystem::path file;
   /// Empty, or why the file could not be read; then all else is empty.
   std::string error;
-  std::vector<int64_t> classes;       ///< the k most probable, best first; ties: lower class first
-  std::vector<double> probabilities;  ///< softmax of logits / the temperature of `ballast calibrate`, same order
+  /// The k most probable, best first; ties: lower class first. Of several labels a picture all above the threshold, or none.
+  std::vector<int64_t> classes;
+  /// Softmax of logits / the temperature of `ballast calibrate`, same order. Of several labels a picture the sigmoids.
+  std::vector<double> probabilities;
   std::vector<float> logits;          ///< all classes, if asked for; of an ensemble: log of the probabilities
   /// Of an ensemble: members whose own best class is the first one, and how much they differ: H(mean p) - mean H(p_m), nats.
   int64_t members_agree = 1;
@@ -51,6 +55,8 @@ class Predictor {
   Predictor& operator=(Predictor&&) noexcept;
 
   const std::vector<std::string>& classes() const;
+  /// The model is of several labels a picture.
+  bool several_labels() const;
   /// Members of the ensemble; 1: a single model.
   int64_t members() const;
 

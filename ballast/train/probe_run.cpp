@@ -14,6 +14,7 @@ namespace ballast {
 ProbedRun probe_run(const RunOptions& options, const std::vector<std::string>& starts, const InitReportOptions& probe) {
   set_threads(options.run.threads.value_or(0));
   RunSetup setup = set_up_run(options);
+  check(!setup.data.several_labels(), "probe", "data must have one label a picture, got several in ", setup.data_name);
   set_math(setup.options.math.level);
   ProbedRun result;
   torch::Tensor x, y;

@@ -331,6 +331,7 @@ void write_model(RunContext& run, int64_t epoch, int64_t step, double value) {
   SavedModelInfo info;
   info.model = setup.model;
   info.classes = setup.data.classes;
+  info.several_labels = setup.data.several_labels();
   info.eval_pipeline = setup.eval.text();
   info.normalize = setup.eval.normalize();
   info.data = data_options(o);

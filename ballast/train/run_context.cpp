@@ -89,6 +89,7 @@ void RunContext::load_teacher() {
   options.device = setup.options.run.device;
   options.threads = static_cast<int>(setup.options.run.threads.value_or(0));
   teacher = std::make_unique<Ensemble>(load_ensemble(d.teacher, options));
+  check<DataError>(!teacher->several_labels(), "distill", "teacher must be of one label a picture, got several in ", d.teacher);
   const std::vector<std::string>& theirs = teacher->classes();
   check<DataError>(theirs.size() == setup.data.classes.size(), "distill",
                    "teacher must have the ", setup.data.classes.size(), " classes of the data, got ",
@@ -166,6 +167,7 @@ EvaluateOptions RunContext::evaluate_options() const {
   EvaluateOptions e;
   e.device = device;
   e.classes = setup.model.num_classes;
+  e.label_sets = setup.data.source->label_sets();
   return e;
 }
 
@@ -184,6 +186,10 @@ TrainerOptions RunContext::trainer_options() const {
   t.total_steps = setup.total_steps;
   t.micro_batch = o.train.micro_batch;
   t.loss = o.loss.name == "bce" ? LossName::bce : o.loss.name == "focal" ? LossName::focal : LossName::cross_entropy;
+  if (setup.data.several_labels()) {
+    t.label_sets = label_matrix(setup.data.source->label_sets(), setup.model.num_classes);
+    t.mix_union = o.augment.mix_multi_label == "union";
+  }
   t.focal_gamma = o.loss.gamma;
   t.label_smoothing = *o.loss.label_smoothing;
   if (teacher) {

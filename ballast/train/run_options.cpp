@@ -41,7 +41,8 @@ std::string check_bag(const std::string& text) {
   }
 }
 
-constexpr std::string_view kMonitors = "val/nll_tempered val/loss val/top1 val/top5 val/balanced_acc val/brier val/ece";
+constexpr std::string_view kMonitors = "val/nll_tempered val/loss val/top1 val/top5 val/balanced_acc val/brier val/ece "
+                                      "val/map val/micro_f1 val/exact_match";
 
 std::string check_monitor(const std::string& text) {
   const std::string all = " " + std::string(kMonitors) + " ";
@@ -50,7 +51,8 @@ std::string check_monitor(const std::string& text) {
 }
 
 bool is_share(const std::string& monitor) {
-  return monitor == "val/top1" || monitor == "val/top5" || monitor == "val/balanced_acc";
+  return monitor == "val/top1" || monitor == "val/top5" || monitor == "val/balanced_acc" || monitor == "val/map" ||
+         monitor == "val/micro_f1" || monitor == "val/exact_match";
 }
 
 std::string check_device(const std::string& text) {
@@ -294,6 +296,9 @@ void describe(Visitor& visit, AugmentSection& o) {
   visit("mix.switch_prob", o.mix_switch_prob, {.help = "probability of cutmix where mixup is on too",
                                                .flags = "--mixup-switch-prob", .range = between(0, 1)});
   visit("mix.mode", o.mix_mode, {.help = "who shares lambda and box", .flags = "--mixup-mode", .choices = "batch pair elem"});
+  visit("mix.multi_label", o.mix_multi_label, {.help = "targets of mixed pictures of several labels: lambda of one and 1 - lambda of the other; or the "
+                                                       "classes of both",
+                                               .flags = "--mixup-multi-label", .choices = "linear union"});
   visit("mix.off_last", o.mix_off_last, {.help = "mix nothing in the last epochs", .flags = "--mixup-off-last",
                                          .range = at_least(0), .value_name = "EPOCHS"});
   visit("mix.off_epoch", o.mix_off_epoch, {.help = "mix nothing from this epoch on; 0: never off",
@@ -428,7 +433,8 @@ template <class Visitor>
 void describe(Visitor& visit, StopSection& o) {
   visit("patience", o.patience, {.help = "stop after N checks in a row without improvement", .flags = "--patience",
                                  .range = at_least(1)});
-  visit("monitor", o.monitor, {.help = "what decides which weights are best", .flags = "--monitor --eval-metric",
+  visit("monitor", o.monitor, {.help = "what decides which weights are best; of pictures with several labels val/loss (the default then), "
+                                       "val/map, val/micro_f1 or val/exact_match", .flags = "--monitor --eval-metric",
                                .choices = kMonitors});
   visit("also", o.also, {.help = "further metrics that stop the run: val/top1,val/ece", .flags = "--also-monitor", .value_name = "METRIC,...",
                          .check = check_monitor});

@@ -78,6 +78,7 @@ struct AugmentSection {
   std::vector<double> cutmix_minmax;       ///< empty: cutmix_alpha counts
   double mix_prob = 1, mix_switch_prob = 0.5;
   std::string mix_mode = "batch";
+  std::string mix_multi_label = "linear";  ///< linear, union
   std::string semantics = "fused";         ///< fused, sequential
   int64_t off_last = 0;                    ///< the last epochs with crop and flip only, nothing mixed
   int64_t mix_off_last = 0;                ///< the last epochs in which nothing is mixed
@@ -143,7 +144,7 @@ struct ScheduleSection {
 };
 
 struct LossSection {
-  std::string name = "cross_entropy";  ///< cross_entropy, bce, focal
+  std::string name = "cross_entropy";  ///< cross_entropy, bce, focal; bce by itself for pictures of several labels
   double gamma = 2;                    ///< focal
   Auto<double> label_smoothing;
 };

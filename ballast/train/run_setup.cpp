@@ -129,6 +129,41 @@ void resolve_pipelines(RunSetup& setup, const Defaults& d) {
   setup.model.width = known ? known->second : d.width;
 }
 
+void check_monitor(const RunSetup& setup, const std::string& monitor) {
+  const bool several = setup.data.several_labels();
+  const std::vector<std::string>& known = metric_names(several);
+  std::string names;
+  for (const std::string& name : known) names += (names.empty() ? "val/" : ", val/") + name;
+  check(monitor.rfind("val/", 0) != 0 || std::ranges::find(known, monitor.substr(4)) != known.end(), "stop",
+        "monitor must be a metric of pictures with ", several ? "several labels" : "one label", ", as ", setup.data_name, " has them: ",
+        names, ", got ", monitor);
+}
+
+/// What pictures of several labels, or of one, ask for.
+void resolve_labels(RunSetup& setup) {
+  RunOptions& o = setup.options;
+  if (setup.data.several_labels()) {
+    const std::string why = "several labels a picture";
+    // C++ may set a value without an origin.
+    if (is_default(o, "loss.name") && o.loss.name == LossSection().name) {
+      o.loss.name = "bce";
+      o.origins["loss.name"] = "auto: " + why;
+    }
+    check(o.loss.name == "bce", "loss", "name must be bce for pictures of several labels, got ", o.loss.name);
+    if (is_default(o, "stop.monitor") && o.stop.monitor == StopSection().monitor) {
+      o.stop.monitor = "val/loss";
+      o.origins["stop.monitor"] = "auto: " + why;
+    }
+    resolve(o, o.loss.label_smoothing, "loss.label_smoothing", 0.0, why);
+    check(o.distill.teacher.empty(), "distill", "teacher must be of pictures with one label, got data of several labels");
+  } else {
+    check(o.augment.mix_multi_label == "linear", "mix", "multi_label must be linear for pictures of one label, got ",
+          o.augment.mix_multi_label);
+  }
+  check_monitor(setup, o.stop.monitor);
+  for (const std::string& monitor : o.stop.also) check_monitor(setup, monitor);
+}
+
 }  // namespace
 
 Normalize named_normalize(const std::string& name, const DataSet& data) {
@@ -174,6 +209,7 @@ RunSetup set_up_run(const RunOptions& options) {
   setup.data = open_data(data, setup.key());
   release_free_memory();
   setup.data_name = data_name(o.data.source);
+  resolve_labels(setup);
 
   const FixedChoices fixed{.model = o.model.name.value_or(""), .image_size = o.data.image_size.value_or(0),
                            .batch_size = o.train.batch_size, .optimizer = o.optim.name,

@@ -16,6 +16,9 @@ namespace {
 JsonValue own_json(const SavedModelInfo& info) {
   JsonValue own = JsonValue::object();
   own["eval_pipeline"] = info.eval_pipeline;
+  if (info.several_labels) {
+    own["labels"] = "several";
+  }
   own["data"] = info.data.source;
   own["data_format"] = info.data.format;
   own["cifar_labels"] = info.data.cifar_labels;
@@ -66,6 +69,9 @@ SavedModelInfo info_of(const ModelFolder& opened) {
   if (info.eval_pipeline.empty()) {
     info.eval_pipeline = pipeline_of(opened.card, info.model);
   }
+  const std::string labels = own.string_or("labels", "one");
+  check<DataError>(labels == "one" || labels == "several", "model", "labels of config.json must be one or several, got \"", labels, '"');
+  info.several_labels = labels == "several";
   info.normalize = {floats(opened.card.mean), floats(opened.card.std)};
   info.data.source = own.string_or("data", "");
   info.data.format = own.string_or("data_format", "auto");

@@ -19,6 +19,8 @@ class Model;
 struct SavedModelInfo {
   ModelOptions model;
   std::vector<std::string> classes;
+  /// A picture may have several of them: probabilities are the sigmoids of the logits, not their softmax.
+  bool several_labels = false;
   /// Pipeline of evaluation, and the values of its normalization.
   std::string eval_pipeline;
   Normalize normalize;

@@ -40,6 +40,8 @@ class Kitchen {
         check(saved.info.classes == models_[0].info.classes, "soup",
               "members must have the same classes in the same order, ", path.string(),
               " has others");
+        check(saved.info.several_labels == models_[0].info.several_labels, "soup",
+              "members must all be of one label a picture, or all of several, got both");
       }
       weights_.push_back(state_dict(*saved.model));
       models_.push_back(std::move(saved));
@@ -105,6 +107,7 @@ class Kitchen {
     EvaluateOptions e;
     e.device = device_;
     e.classes = models_[0].info.model.num_classes;
+    e.label_sets = label_sets_for(data_, models_[0].info.classes, models_[0].info.several_labels);
     const PredictionTable table = evaluate_loader(*pot_, *held, e);
     return std::accumulate(table.loss.begin(), table.loss.end(), 0.0) /
            static_cast<double>(std::max<int64_t>(1, table.size()));

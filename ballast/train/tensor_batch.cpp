@@ -18,6 +18,16 @@ torch::Tensor batch_labels(const BatchSlot& slot) {
   return y;
 }
 
+torch::Tensor label_matrix(const LabelSets& sets, int64_t classes) {
+  torch::Tensor rows = torch::zeros({static_cast<int64_t>(sets.size()), classes});
+  float* row = rows.data_ptr<float>();
+  for (const std::vector<int32_t>& set : sets) {
+    for (const int32_t c : set) row[c] = 1;
+    row += classes;
+  }
+  return rows;
+}
+
 TensorBatch tensor_batch(const BatchSlot& slot) {
   TensorBatch batch{batch_pixels(slot), batch_labels(slot), {}, {}};
   if (slot.mixed) {

@@ -3,6 +3,7 @@
 #include <torch/types.h>
 
 #include <ballast/augment/batch_slot.h>
+#include <ballast/data/source.h>
 
 namespace ballast {
 
@@ -10,7 +11,7 @@ namespace ballast {
 /// Valid until the slot is used for the next batch.
 torch::Tensor batch_pixels(const BatchSlot& slot);
 
-/// The classes of a batch, (n) int64; a copy.
+/// The classes of a batch, (n) int64; of several labels a picture the numbers of their sets. A copy.
 torch::Tensor batch_labels(const BatchSlot& slot);
 
 /// Rows with weight 0 are left out (unreadable pictures that have no substitute); without such rows the tensors are those
@@ -23,5 +24,8 @@ struct TensorBatch {
   torch::Tensor partner, lam;
 };
 TensorBatch tensor_batch(const BatchSlot& slot);
+
+/// (sets, classes) float32: 1 where the set has the class, else 0.
+torch::Tensor label_matrix(const LabelSets& sets, int64_t classes);
 
 }  // namespace ballast

@@ -101,6 +101,12 @@ Trainer::Trainer(torch::nn::Module& module, Forward forward, TrainerOptions opti
         "distill_alpha must be in [0, 1], got ", options_.distill_alpha);
   check(options_.clip == ClipMode::off || options_.clip_limit > 0, "trainer", "clip_limit must be > 0, got ",
         options_.clip_limit);
+  if (options_.label_sets.defined()) {
+    check(options_.loss == LossName::bce, "trainer", "loss must be bce for several labels a picture, got another");
+    check(!options_.teacher, "trainer", "a teacher must be of one label a picture, got several");
+    check(options_.label_sets.dim() == 2, "trainer", "label_sets must have two dimensions, got ", options_.label_sets.dim());
+    options_.label_sets = options_.label_sets.to(device_);
+  }
   check_lr_schedule(options_.schedule);
   buffers_ = module.buffers();
   for (const torch::Tensor& b : buffers_) {
@@ -176,10 +182,31 @@ Trainer::Part Trainer::part_of(int64_t m, const torch::Tensor& x, const torch::T
   return {begin, rows_of(x), rows_of(y), rows_of(partner), rows_of(lam)};
 }
 
+torch::Tensor Trainer::hard_loss(const torch::Tensor& logits, const Part& part) const {
+  if (options_.label_sets.defined()) {
+    return bce_with_logits(logits, label_targets(part).to(logits.scalar_type()),
+                           {.label_smoothing = options_.label_smoothing, .reduction = Reduction::sum});
+  }
+  return part.partner.defined() ? summed_mixed_loss(logits, part.y, part.partner, part.lam, options_)
+                                : summed_loss(logits, part.y, options_);
+}
+
+/// (n, K): what the samples' sets of labels make of each class.
+torch::Tensor Trainer::label_targets(const Part& part) const {
+  const torch::Tensor own = options_.label_sets.index_select(0, part.y);
+  if (!part.partner.defined()) {
+    return own;
+  }
+  const torch::Tensor other = options_.label_sets.index_select(0, part.partner);
+  const torch::Tensor share = part.lam.to(own.scalar_type()).unsqueeze(1);
+  if (options_.mix_union) {  // of pictures of which something is there
+    return at::maximum(own * (share > 0).to(own.scalar_type()), other * (share < 1).to(own.scalar_type()));
+  }
+  return share * own + (1 - share) * other;
+}
+
 torch::Tensor Trainer::loss_of(const torch::Tensor& logits, const Part& part) const {
-  const torch::Tensor hard = part.partner.defined()
-                                 ? summed_mixed_loss(logits, part.y, part.partner, part.lam, options_)
-                                 : summed_loss(logits, part.y, options_);
+  const torch::Tensor hard = hard_loss(logits, part);
   if (!options_.teacher || options_.distill_alpha == 0) {
     return hard;
   }

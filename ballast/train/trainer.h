@@ -29,7 +29,7 @@ enum class ClipMode {
   agc,
 };
 
-/// What is minimized, from one label a sample.
+/// What is minimized.
 enum class LossName {
   cross_entropy,  ///< loss/cross_entropy.h
   bce,            ///< loss/bce.h on one-hot targets, summed over the classes
@@ -46,6 +46,11 @@ struct TrainerOptions {
   int64_t micro_batch = 0;
   LossName loss = LossName::cross_entropy;
   double label_smoothing = 0;
+  /// Of several labels a picture: (sets, K) of 0 and 1; y and partner are then rows of it, and the loss must be bce, summed over
+  /// the classes, smoothed by e / 2. Undefined: one label.
+  torch::Tensor label_sets = {};
+  /// The target of such mixed samples is the larger of both, not lam and 1 - lam of them.
+  bool mix_union = false;
   /// gamma of focal, >= 0.
   double focal_gamma = 2;
   /// Logits or log-probabilities (n, K) of a teacher for the x of a micro-batch: the loss is then
@@ -134,6 +139,8 @@ class Trainer {
   Part part_of(int64_t m, const torch::Tensor& x, const torch::Tensor& y, const torch::Tensor& partner,
                const torch::Tensor& lam) const;
   int64_t parts(int64_t n) const;
+  torch::Tensor hard_loss(const torch::Tensor& logits, const Part& part) const;
+  torch::Tensor label_targets(const Part& part) const;
   torch::Tensor loss_of(const torch::Tensor& logits, const Part& part) const;
   void restore_buffers();
   torch::nn::Module& module_;

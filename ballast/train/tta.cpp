@@ -90,12 +90,16 @@ torch::Tensor seen(const TtaView& view, const torch::Tensor& x) {
 }
 
 void TtaMean::add(const torch::Tensor& logits) {
-  const torch::Tensor p = logits.to(torch::kCPU, torch::kDouble).softmax(1);
+  const torch::Tensor z = logits.to(torch::kCPU, torch::kDouble);
+  const torch::Tensor p = sigmoids_ ? z.sigmoid() : z.softmax(1);
   sum_ = sum_.defined() ? sum_ + p : p;
   ++count_;
 }
 
-torch::Tensor TtaMean::log_mean() const {
+torch::Tensor TtaMean::scores() const {
+  if (sigmoids_) {
+    return (sum_ / count_).logit().clamp_(-100, 100).to(torch::kFloat).contiguous();
+  }
   return (sum_ / count_).log().clamp_min_(-100).to(torch::kFloat).contiguous();
 }
 

@@ -41,12 +41,15 @@ torch::Tensor seen(const TtaView& view, const torch::Tensor& x);
 /// The mean of the probabilities of several views.
 class TtaMean {
  public:
+  /// sigmoids: of a model of several labels a picture, each class has a probability of its own.
+  explicit TtaMean(bool sigmoids = false) : sigmoids_(sigmoids) {}
   /// logits: (N, K).
   void add(const torch::Tensor& logits);
-  /// (N, K) float32, on the CPU: log of the mean, at least -100.
-  torch::Tensor log_mean() const;
+  /// (N, K) float32, on the CPU: log of the mean, at least -100; with sigmoids its logit, in [-100, 100].
+  torch::Tensor scores() const;
 
  private:
+  bool sigmoids_ = false;
   torch::Tensor sum_;
   double count_ = 0;
 };

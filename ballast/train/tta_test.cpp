@@ -51,10 +51,10 @@ TEST(Tta, MeanIsThatOfProbabilities) {
   mean.add(a);
   mean.add(b);
   const torch::Tensor want = ((a.to(at::kDouble).softmax(1) + b.to(at::kDouble).softmax(1)) / 2).to(at::kFloat);
-  EXPECT_TRUE(at::allclose(mean.log_mean().exp(), want, 1e-6, 1e-7));
+  EXPECT_TRUE(at::allclose(mean.scores().exp(), want, 1e-6, 1e-7));
   TtaMean sure;
   sure.add(at::tensor({0.0F, 500.0F}).view({1, 2}));
-  EXPECT_EQ(sure.log_mean()[0][0].item<float>(), -100);
+  EXPECT_EQ(sure.scores()[0][0].item<float>(), -100);
 }
 
 TEST(Tta, ErrorsSayWhatIsRequired) {
