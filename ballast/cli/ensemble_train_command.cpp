@@ -4,6 +4,7 @@
 #include <ballast/base/check.h>
 #include <ballast/base/options.h>
 #include <ballast/data/bag.h>
+#include <ballast/data/source.h>
 #include <ballast/io/file.h>
 
 #include "command.h"
@@ -225,6 +226,7 @@ class EnsembleTrainCommand : public Command {
     plan.training = training_plan();
     plan_members(plan, count_.members, table_);
     check_recipes(plan);
+    check_labels();
     make_folders(folder / "members");
     const FileLock lock(folder / ".lock", "ballast ensemble train");
     if (has_plan(folder)) {
@@ -238,6 +240,15 @@ class EnsembleTrainCommand : public Command {
   }
 
  private:
+  /// Rules and calibration of ensembles are of one label a picture: said before anything is trained.
+  void check_labels() const {
+    std::error_code error;  // what is wrong with the data, members say
+    if (fs::is_regular_file(options_.data.source, error)) {
+      check<DataError>(!open_source(data_options(options_))->several_labels(), "ensemble",
+                       "members must be of one label a picture, got data of several labels");
+    }
+  }
+
   TrainingPlan training_plan() {
     if (options_.data.bag != "none") usage_error("--data-bag is a single run's: give --bag");
     if (options_.data.split_seed)

@@ -21,6 +21,7 @@ namespace fs = std::filesystem;
 struct PredictFlags {
   int64_t topk = 5;
   std::string format = "table";
+  double threshold = 0.5;
   double min_confidence = 0;
   std::string sort_into;
   bool logits = false;
@@ -34,6 +35,8 @@ struct PredictFlags {
 template <class Visitor>
 void describe(Visitor& visit, PredictFlags& o) {
   visit("topk", o.topk, {.help = "most probable classes shown", .flags = "-k --topk", .range = at_least(1)});
+  visit("threshold", o.threshold, {.help = "of a model of several labels a picture: classes above this probability are shown",
+                                   .flags = "--threshold", .range = half_open(0, 1)});
   visit("format", o.format, {.help = "form of the output", .flags = "--format", .choices = "table csv json"});
   visit("min_confidence", o.min_confidence, {.help = "mark pictures whose best class is less probable as unsure",
                                              .flags = "--min-confidence", .range = between(0, 1)});
@@ -118,7 +121,8 @@ class PredictCommand : public Command {
         .about = "MODEL is a run's folder, a model folder, a weights file with its config.json beside it, or an ensemble's "
                  "folder: each picture is decoded once and shown to all members, and the table says how many agree. FILES are "
                  "pictures, folders (all pictures below) or globs. A picture that cannot be read is reported on stderr "
-                 "and in the output; the others go on, and the exit code is 3.",
+                 "and in the output; the others go on, and the exit code is 3. Of a model of several labels a picture all classes "
+                 "above --threshold are shown.",
         .examples =
             {
                 {"what is on a picture", "ballast predict runs/photos-resnet18-1 photo.jpg"},
@@ -139,6 +143,7 @@ class PredictCommand : public Command {
     }
     request.options = {.batch_size = flags_.batch_size,
                        .topk = flags_.topk,
+                       .threshold = flags_.threshold,
                        .logits = flags_.logits,
                        .threads = static_cast<int>(flags_.threads.value_or(0)),
                        .workers = static_cast<int>(flags_.workers.value_or(-1)),
@@ -148,12 +153,17 @@ class PredictCommand : public Command {
     request.format = flags_.format;
     request.min_confidence = flags_.min_confidence;
     request.sort_into = flags_.sort_into;
+    request.topk_given = given("predict.topk");
+    request.threshold_given = given("predict.threshold");
     Session own = session;
     own.json = session.json || flags_.format == "json";
     return load_torch_side(flags_.threads.value_or(0)).predict(own, request);
   }
 
  private:
+  bool given(std::string_view key) const {
+    return std::ranges::any_of(own_.rows(), [&](const OptionRow& row) { return row.key == key && row.origin != "default"; });
+  }
   std::string_view name_;
   PredictFlags flags_;
 };

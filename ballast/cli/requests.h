@@ -45,6 +45,7 @@ struct PredictRequest {
   std::string format = "table";   ///< table, json, csv
   double min_confidence = 0;      ///< below it a picture is marked as unsure
   std::filesystem::path sort_into;
+  bool topk_given = false, threshold_given = false;
 };
 
 struct InspectRequest {

@@ -160,12 +160,85 @@ ordered_json document(const std::vector<Row>& rows, const std::vector<std::strin
   return {{"model", model.string()}, {"classes", classes}, {"predictions", std::move(all)}};
 }
 
+/// Flags that a model of one label a picture has, or one of several.
+void check_flags(const PredictRequest& r, bool several) {
+  const std::string label = several ? "one label" : "several labels";
+  const auto refuse = [&](bool is_given, const char* flag) {
+    check(!is_given, "predict", flag, " needs a model of ", label, " a picture, got ", several ? "several" : "one", " in ", r.model.string());
+  };
+  if (several) {
+    refuse(r.topk_given, "--topk");
+    refuse(r.min_confidence > 0, "--min-confidence");
+    refuse(!r.sort_into.empty(), "--sort-into");
+  } else {
+    refuse(r.threshold_given, "--threshold");
+  }
+}
+
+// Of several labels a picture: those above the threshold.
+
+std::string labels_table(const std::vector<Row>& rows, const std::vector<std::string>& classes) {
+  Table table({{"file", Table::Align::left}, {"labels", Table::Align::left}});
+  for (const Row& row : rows) {
+    const Prediction& p = row.prediction;
+    std::string labels;
+    for (size_t i = 0; i < p.classes.size(); ++i) {
+      labels += (i == 0 ? "" : ", ") + classes[static_cast<size_t>(p.classes[i])] + " " + format_fixed(100 * p.probabilities[i], 1) + " %";
+    }
+    table.row({p.file.string(), !p.error.empty() ? p.error : labels.empty() ? "-" : labels});
+  }
+  return table.text();
+}
+
+/// file, error, labels "a;b" as in a list of pictures, their probabilities "0.9;0.7".
+std::string labels_csv(const std::vector<Row>& rows, const std::vector<std::string>& classes, bool logits) {
+  std::string out = "file,error,labels,probabilities";
+  for (size_t i = 0; logits && i < classes.size(); ++i) out += "," + csv_cell("logit:" + classes[i]);
+  out += "\n";
+  for (const Row& row : rows) {
+    const Prediction& p = row.prediction;
+    std::string labels, probabilities;
+    for (size_t i = 0; i < p.classes.size(); ++i) {
+      labels += (i == 0 ? "" : ";") + classes[static_cast<size_t>(p.classes[i])];
+      probabilities += (i == 0 ? "" : ";") + ordered_json(p.probabilities[i]).dump();
+    }
+    out += csv_cell(p.file.string()) + "," + csv_cell(p.error) + "," + csv_cell(labels) + "," + probabilities;
+    for (size_t i = 0; logits && i < classes.size(); ++i) {
+      out += i < p.logits.size() ? "," + ordered_json(p.logits[i]).dump() : ",";
+    }
+    out += "\n";
+  }
+  return out;
+}
+
+ordered_json labels_document(const std::vector<Row>& rows, const std::vector<std::string>& classes, const PredictRequest& request) {
+  ordered_json all = ordered_json::array();
+  for (const Row& row : rows) {
+    const Prediction& p = row.prediction;
+    ordered_json one = {{"file", p.file.string()}};
+    if (!p.error.empty()) {
+      one["error"] = p.error;
+    } else {
+      one["labels"] = ordered_json::array();
+      for (size_t i = 0; i < p.classes.size(); ++i) {
+        one["labels"].push_back({{"class", classes[static_cast<size_t>(p.classes[i])]}, {"index", p.classes[i]},
+                                 {"probability", p.probabilities[i]}});
+      }
+    }
+    if (!p.logits.empty()) one["logits"] = p.logits;
+    all.push_back(std::move(one));
+  }
+  return {{"model", request.model.string()}, {"classes", classes}, {"threshold", request.options.threshold}, {"predictions", std::move(all)}};
+}
+
 }  // namespace
 
 int predict_with_torch(const Session& session, const PredictRequest& request) {
   install_caching_allocator();
   const Predictor predictor(request.model, request.options);
   const std::vector<std::string>& classes = predictor.classes();
+  const bool several = predictor.several_labels();
+  check_flags(request, several);
   const size_t total = request.files.size();
   const std::vector<Prediction> predictions = predictor.predict(request.files, [&](size_t done) {
     if (session.verbose) {
@@ -179,13 +252,13 @@ int predict_with_torch(const Session& session, const PredictRequest& request) {
   std::map<std::string, size_t> sorted;
   for (const Prediction& p : predictions) {
     Row row{p, false, {}};
-    if (p.error.empty() && p.classes.empty()) {
+    if (p.error.empty() && p.classes.empty() && !several) {
       continue;  // not reached: stopped
     }
     if (!p.error.empty()) {
       session.warn(p.error.find(p.file.string()) == std::string::npos ? p.file.string() + ": " + p.error : p.error);
       ++bad;
-    } else {
+    } else if (!several) {
       row.unsure = p.probabilities[0] < request.min_confidence;
       unsure += row.unsure;
       most = std::max(most, p.classes.size());
@@ -199,9 +272,14 @@ int predict_with_torch(const Session& session, const PredictRequest& request) {
     }
     rows.push_back(std::move(row));
   }
-  session.print(request.format == "csv" ? csv_text(rows, classes, most, request.options.logits, predictor.members())
-                                        : table_text(rows, classes, predictor.members()));
-  session.document(document(rows, classes, request.model, predictor.members()));
+  if (several) {
+    session.print(request.format == "csv" ? labels_csv(rows, classes, request.options.logits) : labels_table(rows, classes));
+    session.document(labels_document(rows, classes, request));
+  } else {
+    session.print(request.format == "csv" ? csv_text(rows, classes, most, request.options.logits, predictor.members())
+                                          : table_text(rows, classes, predictor.members()));
+    session.document(document(rows, classes, request.model, predictor.members()));
+  }
   for (const auto& [folder, count] : sorted) {
     session.note((request.sort_into / folder).string() + ": " + format_count(static_cast<int64_t>(count)) + " copied");
   }

@@ -49,8 +49,6 @@ std::string si(double value) {
                       : format_significant(value, 3);
 }
 
-bool is_share(const std::string& metric) { return metric == "top1" || metric == "top5" || metric == "balanced_acc"; }
-
 }  // namespace
 
 TerminalEvents::TerminalEvents(const Session& session, const std::string& progress, volatile std::sig_atomic_t* starting)
@@ -163,16 +161,16 @@ void TerminalEvents::on_check(const RunCheck& c) {
     if (name == "loss") {
       check.loss = value;
     }
-    if (name == "top1") {
+    if (name == "top1" || name == "map") {  // of one label a picture, of several
+      check.metric = name;
       check.value = value;
     }
   }
-  check.metric = "top1";
   if (c.split == "val") {
     check.best = best_.value_or(std::nan(""));
     best_ = best_ ? std::max(*best_, check.value) : check.value;
   }
-  check.percent = is_share(check.metric);
+  check.percent = true;
   progress_.check(check);
 }
 

@@ -25,7 +25,8 @@ ordered_json metrics_json(const std::vector<std::pair<std::string, double>>& met
 std::string metrics_text(const std::vector<std::pair<std::string, double>>& metrics) {
   std::string out;
   for (const auto& [name, value] : metrics) {
-    const bool share = name == "top1" || name == "top5" || name == "balanced_acc";
+    const bool share = name == "top1" || name == "top5" || name == "balanced_acc" || name == "map" ||
+        name == "micro_f1" || name == "exact_match";
     if (name.find(".se") != std::string::npos) {
       continue;
     }
