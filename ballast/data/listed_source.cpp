@@ -58,7 +58,7 @@ std::string ListedSource::digest() const {
   }
   for (const std::vector<int32_t>& set : label_sets_) {
     std::string text = "set";
-    for (const int32_t c : set) text += ' ' + classes_[static_cast<size_t>(c)];
+    for (const int32_t c : set) text += ';' + classes_[static_cast<size_t>(c)];
     hash.update(text + '\n');
   }
   return hex(hash.finish());
