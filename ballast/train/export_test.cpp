@@ -3,10 +3,12 @@
 
 #include <gtest/gtest.h>
 #include <torch/nn/module.h>
+#include <torch/nn/modules/rnn.h>
 #include <torch/script.h>
 
 #include <ballast/init/normal.h>
 #include <ballast/io/test_folder.h>
+#include <ballast/models/catalog.h>
 #include <ballast/models/model.h>
 #include <ballast/weights/state_dict.h>
 
@@ -42,7 +44,9 @@ TEST(Export, TorchScriptGivesTheSameForAnyNumberOfSamples) {
   const TestFolder folder;
   for (const Case& c : {Case{"mlp:2x16", 1, 12, "auto"}, {"lenet", 1, 28, "auto"}, {"plain_cnn:3x4", 3, 12, "auto"},
                         {"resnet8", 3, 16, "auto"}, {"resnet8_wide", 1, 28, "auto"}, {"resnet18", 3, 64, "auto"},
-                        {"resnet8", 3, 16, "group:4"}, {"resnet8", 3, 16, "none"}, {"vit_tiny", 3, 32, "auto"}}) {
+                        {"resnet8", 3, 16, "group:4"}, {"resnet8", 3, 16, "none"}, {"resnet8", 3, 16, "layer_2d"}, {"resnet8", 3, 16, "rms"},
+                        {"resnet8", 3, 16, "instance"}, {"resnet8", 3, 16, "frn"}, {"resnet8", 3, 16, "evo_s0"}, {"resnet8", 3, 16, "weight"},
+                        {"vit_tiny", 3, 32, "auto"}, {"rnn:plain:12", 1, 9, "auto"}, {"rnn:lstm:12", 3, 9, "auto"}, {"rnn:gru:12", 1, 9, "layer"}}) {
     const auto model = trained(c);
     const ModelProgram program = program_of(*model);
     torch::NoGradGuard no_grad;
@@ -83,18 +87,67 @@ TEST(Export, ARecordingLeavesTheModelAsItWas) {
   for (const auto& [name, tensor] : state_dict(*model)) EXPECT_TRUE(tensor.equal(copy.at(name))) << name;
 }
 
-TEST(Export, NamesTheOperatorThatHasNoCounterpart) {
-  const auto model = trained({"vit_tiny", 3, 32, "auto"});
-  const ModelProgram program = program_of(*model);
+TEST(Export, EveryModelOfTheCatalogIsWrittenInBothFormats) {
   const TestFolder folder;
+  const torch::NoGradGuard no_grad;
+  for (const ModelRow& row : kModels) {
+    const std::string name = std::string(row.name) + (row.size.starts_with('x') ? ":14" : "");
+    const auto model = trained({name.c_str(), 3, 32, "auto"});
+    const ModelProgram program = program_of(*model);
+    const torch::Tensor x = normal_(torch::empty({3, 3, 32, 32}), 0, 1, Key(2));
+    const torch::Tensor y = model->forward(x.clone());
+    EXPECT_LE(write_torchscript(real_fs(), folder / "model.ts", program, x, y), 1e-4 * std::max(1.0, y.abs().max().item<double>())) << name;
+    write_onnx(real_fs(), folder / "model.onnx", program, name);
+    // Each weight once.
+    int64_t bytes = 0;
+    for (const auto& p : model->named_parameters()) bytes += static_cast<int64_t>(p.value().nbytes());
+    const auto size = static_cast<int64_t>(std::filesystem::file_size(folder / "model.onnx"));
+    EXPECT_GE(size, bytes) << name;
+    EXPECT_LE(size, bytes + bytes / 20 + 200'000) << name;
+  }
+}
+
+TEST(Export, KnowsWhichResultsDoNotDependOnTheInput) {
+  const auto model = trained({"resnet8", 3, 16, "weight"});
+  const ModelProgram program = program_of(*model);
+  int64_t constants = 0;
+  for (const ProgramOp& op : program.ops) {
+    const bool layer = op.name == "aten::conv2d" || op.name == "aten::linear";
+    EXPECT_FALSE(layer && !op.values.empty()) << op.name;
+    constants += !op.values.empty();
+  }
+  EXPECT_GT(constants, 0);
+  EXPECT_TRUE(program.ops.back().values.empty());
+}
+
+// A net of another's making.
+template <class Forward>
+void refused_as_onnx(torch::nn::Module& net, const Forward& forward, const std::string& message) {
+  const TestFolder folder;
+  const ModelProgram program = record_program(net, forward, {3, 4});
   try {
-    write_onnx(real_fs(), folder / "model.onnx", program, "vit");
+    write_onnx(real_fs(), folder / "model.onnx", program, "net");
     FAIL();
   } catch (const std::invalid_argument& e) {
-    EXPECT_NE(std::string(e.what()).find("cannot be written as ONNX"), std::string::npos) << e.what();
-    EXPECT_NE(std::string(e.what()).find("aten::"), std::string::npos) << e.what();
+    EXPECT_EQ(std::string(e.what()), message);
   }
   EXPECT_FALSE(std::filesystem::exists(folder / "model.onnx"));
+}
+
+TEST(Export, NamesTheOperatorThatHasNoCounterpart) {
+  torch::nn::Module net;
+  refused_as_onnx(net, [](const torch::Tensor& x) { return at::erfinv(x); }, "[export] operator aten::erfinv cannot be written as ONNX");
+}
+
+TEST(Export, RecurrentLayersOfOthersAreTorchScriptAndInOnnxOneByOne) {
+  torch::nn::LSTM two(torch::nn::LSTMOptions(4, 5).num_layers(2).bidirectional(true).batch_first(true));
+  const auto forward = [&](const torch::Tensor& x) { return std::get<0>(two->forward(x)).select(1, 2).clone(); };
+  const torch::NoGradGuard no_grad;
+  two->eval();
+  const torch::Tensor x = normal_(torch::empty({4, 3, 4}), 0, 1, Key(2));
+  EXPECT_LE((run_program(record_program(*two, forward, {3, 4}), x) - forward(x)).abs().max().item<double>(), 1e-6);
+  refused_as_onnx(*two, forward,
+          "[export] operator aten::lstm must have biases, one layer and one direction in ONNX, got 2 layers with 16 weights");
 }
 
 }  // namespace

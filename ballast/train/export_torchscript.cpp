@@ -38,6 +38,7 @@ struct ArgumentText {
   std::string operator()(bool v) const { return v ? "True" : "False"; }
   std::string operator()(const std::string& v) const { return "\"" + v + "\""; }
   std::string operator()(const std::vector<ProgramSize>& list) const {
+    if (list.empty()) return "x.size()[:0]";  // [] would be a list of tensors
     std::string out;
     for (const ProgramSize& s : list) {
       out += (out.empty() ? "" : ", ") + (std::holds_alternative<int64_t>(s) ? std::to_string(std::get<int64_t>(s)) : text(std::get<ProgramBatch>(s)));

@@ -26,6 +26,7 @@ struct ProgramTensor {
 /// A whole number that is k times the number of samples, whatever that is.
 struct ProgramBatch {
   int64_t k = 1;
+  bool operator==(const ProgramBatch&) const = default;
 };
 /// A number of a list: fixed, or in samples.
 using ProgramSize = std::variant<int64_t, ProgramBatch>;
@@ -36,6 +37,7 @@ struct ProgramOp {
   std::string name;                        ///< "aten::conv2d"
   std::vector<ProgramArgument> arguments;  ///< in the order of its schema
   std::vector<int64_t> shape;              ///< of its result; the first number may be that of the samples
+  std::vector<torch::Tensor> values = {};  ///< its results where they do not depend on the input; else none
 };
 
 /// A model as a straight line of operators: what its forward pass in evaluation calls.

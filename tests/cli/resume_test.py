@@ -391,6 +391,16 @@ class Exported(WithPhotos):
         for difference in self.run_in("compare", "run/model", "out.torchscript", "--json").json()["differences"]:
             self.assertTrue(difference["name"].endswith("num_batches_tracked"), difference)
 
+    def test_recurrent_nets(self):
+        for model in ("rnn:plain:16", "rnn:lstm:16", "rnn:gru:16"):
+            run = model.replace(":", "-")
+            done = self.run_in(*self.words("mlp", run), "--model", model, "--epochs", "1")
+            self.assertEqual(done.code, 0, done.err)
+            for kind in ("torchscript", "onnx"):
+                done = self.run_in("export", run, f"{run}.{kind}", "--format", kind, "--json")
+                self.assertEqual(done.code, 0, done.err)
+                self.assertLess(done.json()["difference"], 1e-4)
+
 
 class Looked(WithPhotos):
     def test_what_if(self):

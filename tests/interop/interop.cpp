@@ -1,7 +1,7 @@
 // The side of ballast in weights.py.
 //
 //   ballast_interop save FOLDER NAME CHANNELS HEIGHT WIDTH CLASSES   a model folder, and in it io.safetensors {x, logits}
-//   ballast_interop export FOLDER NAME CHANNELS HEIGHT WIDTH CLASSES [NORM]
+//   ballast_interop export FOLDER NAME CHANNELS HEIGHT WIDTH CLASSES [NORM [ACT]]
 //                                                                    the same, and model.ts and model.onnx
 //   ballast_interop logits FOLDER                                    reads x of io.safetensors there, writes logits.safetensors
 //   ballast_interop take FILE FOLDER NAME CHANNELS HEIGHT WIDTH CLASSES
@@ -45,7 +45,7 @@ void disturb(Model& model) {
 int write_exports(const std::string& folder, const std::vector<std::string>& args) {
   const auto number = [&](size_t i) { return std::stoll(args[i]); };
   const auto model = make_model({.name = args[0], .in_channels = number(1), .height = number(2), .width = number(3),
-                                 .num_classes = number(4), .norm = args.size() > 5 ? args[5] : "auto"},
+                                 .num_classes = number(4), .norm = args.size() > 5 ? args[5] : "auto", .act = args.size() > 6 ? args[6] : "auto"},
                                 Key(1));
   disturb(*model);
   model->eval();
