@@ -23,6 +23,8 @@ def opencv():
     turn = cv2.getRotationMatrix2D((112, 112), 12.5, 1)
     corners = np.float32([[0, 0], [224, 0], [224, 224], [0, 224]])
     tilt = cv2.getPerspectiveTransform(corners, corners + np.float32([[20, 9], [-15, 12], [-8, -20], [11, -6]]))
+    table = np.arange(256, dtype=np.uint8)[::-1].copy()
+    line = np.diag(np.full(7, 1 / 7, np.float32))
     contrast = np.clip(np.arange(256) * 1.3 + (1 - 1.3) * image.mean(), 0, 255).astype(np.uint8)
     return {
         "rotate": lambda: cv2.warpAffine(image, turn, (224, 224), flags=cv2.INTER_LINEAR),
@@ -31,6 +33,19 @@ def opencv():
         "gaussian_blur": lambda: cv2.GaussianBlur(image, (5, 5), 1.0),
         "brightness": lambda: cv2.convertScaleAbs(image, alpha=1.3),
         "contrast": lambda: (cv2.mean(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)), cv2.LUT(image, contrast)),
+        "horizontal_flip": lambda: cv2.flip(image, 1),
+        "vertical_flip": lambda: cv2.flip(image, 0),
+        "transpose": lambda: cv2.transpose(image),
+        "rotate90": lambda: cv2.rotate(image, cv2.ROTATE_90_COUNTERCLOCKWISE),
+        "pad": lambda: cv2.copyMakeBorder(image, 16, 16, 16, 16, cv2.BORDER_CONSTANT),
+        "grayscale": lambda: cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB),
+        "gamma": lambda: cv2.LUT(image, table),
+        "invert": lambda: cv2.bitwise_not(image),
+        "solarize": lambda: cv2.LUT(image, table),
+        "solarize_add": lambda: cv2.LUT(image, table),
+        "jpeg_compression": lambda: cv2.imdecode(cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 75])[1], cv2.IMREAD_COLOR),
+        "median_blur": lambda: cv2.medianBlur(image, 3),
+        "motion_blur": lambda: cv2.filter2D(image, -1, line),
     }
 
 
@@ -41,13 +56,25 @@ def albumentations():
         "gaussian_noise": lambda: A.GaussNoise(p=1),
         "saturation": lambda: A.ColorJitter((1, 1), (1, 1), (1.3, 1.3), (0, 0), p=1),
         "hue": lambda: A.ColorJitter((1, 1), (1, 1), (1, 1), (0.1, 0.1), p=1),
+        "elastic": lambda: A.ElasticTransform(alpha=50, sigma=5, p=1),
+        "grid_distortion": lambda: A.GridDistortion(p=1),
+        "optical_distortion": lambda: A.OpticalDistortion(p=1),
+        "rgb_shift": lambda: A.RGBShift(p=1),
+        "channel_shuffle": lambda: A.ChannelShuffle(p=1),
+        "downscale": lambda: A.Downscale((0.5, 0.5), p=1),
+        "unsharp": lambda: A.UnsharpMask(blur_limit=(5, 5), sigma_limit=(1, 1), p=1),
+        "clahe": lambda: A.CLAHE(p=1),
+        "salt_pepper": lambda: A.SaltAndPepper(amount=(0.05, 0.05), p=1),
+        "pixel_dropout": lambda: A.PixelDropout(0.05, p=1),
+        "coarse_dropout": lambda: A.CoarseDropout((8, 8), (16, 16), (16, 16), p=1),
+        "grid_mask": lambda: A.GridDropout(p=1),
     }
     made = {name: f() for name, f in make.items() if name == operation}
     return {name: (lambda f=f: f(image=image)) for name, f in made.items()}
 
 
 def pillow():
-    from PIL import Image, ImageFilter, ImageOps
+    from PIL import Image, ImageEnhance, ImageFilter, ImageOps
     pil = Image.fromarray(image)
     return {
         "rotate": lambda: pil.rotate(12.5, Image.Resampling.BILINEAR),
@@ -55,6 +82,11 @@ def pillow():
         "autocontrast": lambda: ImageOps.autocontrast(pil),
         "posterize": lambda: ImageOps.posterize(pil, 4),
         "gaussian_blur": lambda: pil.filter(ImageFilter.GaussianBlur(1)),
+        "resize": lambda: pil.resize((112, 112), Image.Resampling.BILINEAR),
+        "sharpness": lambda: ImageEnhance.Sharpness(pil).enhance(1.5),
+        "solarize": lambda: ImageOps.solarize(pil),
+        "invert": lambda: ImageOps.invert(pil),
+        "grayscale": lambda: pil.convert("L").convert("RGB"),
     }
 
 
