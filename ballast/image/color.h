@@ -62,6 +62,7 @@ struct PixelScratch {
   Image image, part;
   std::vector<float> floats, weights;
   std::vector<const float*> rows;
+  std::vector<const uint8_t*> taps;
   std::vector<uint8_t> bytes;
   std::vector<uint32_t> counts;
 };

@@ -208,6 +208,38 @@ TEST(FilterKernel, RowsEqualTheReference) {
   });
 }
 
+TEST(FilterKernel, MediansAndMeansEqualTheReference) {
+  on_every_target([&] {
+    for (size_t n : {0U, 1U, 15U, 16U, 17U, 63U, 64U, 65U, 130U, 200U}) {
+      std::vector<std::vector<uint8_t>> lines;
+      for (uint32_t k = 0; k < 255; ++k) lines.push_back(noise(n + 16, k + 1));
+      std::vector<const uint8_t*> rows;
+      for (const auto& line : lines) rows.push_back(line.data());
+      std::vector<uint8_t> want(n + 8, 0xAB), got(n + 8, 0xAB);
+      for (size_t size : {3U, 5U}) {
+        median_row_reference(rows.data(), size, 3, n, want.data());
+        median_row(rows.data(), size, 3, n, got.data());
+        ASSERT_EQ(got, want) << n << ' ' << size;
+      }
+      for (size_t count : {1U, 2U, 3U, 7U, 10U, 254U, 255U}) {
+        mean_row_reference(rows.data(), count, n, want.data());
+        mean_row(rows.data(), count, n, got.data());
+        ASSERT_EQ(got, want) << n << ' ' << count;
+      }
+    }
+    // Every sum of 255 values near the top, where a quotient is most easily one too small.
+    std::vector<uint8_t> white(64, 255), last(64), got(64), want(64);
+    for (size_t i = 0; i < 64; ++i) last[i] = static_cast<uint8_t>(255 - i);
+    for (size_t other = 0; other < 8; ++other) {
+      std::vector<const uint8_t*> taps(255, white.data());
+      for (size_t k = 0; k < other; ++k) taps[k] = last.data();
+      mean_row_reference(taps.data(), 255, 64, want.data());
+      mean_row(taps.data(), 255, 64, got.data());
+      ASSERT_EQ(got, want);
+    }
+  });
+}
+
 TEST(NoiseKernel, FieldsEqualTheReference) {
   std::vector<float> want(40'000), got(40'000);
   field_normals_reference(77, 3, 5, want.data(), want.size());

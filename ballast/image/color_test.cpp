@@ -168,5 +168,47 @@ TEST(Color, OtherTypesAreRefused) {
   EXPECT_THROW(run_pixel_ops({}, f, scratch), std::invalid_argument);
 }
 
+// By pixel, with the border repeated; alpha stays.
+TEST(Color, MedianAndMotionBlurAreThoseOfTheirPixels) {
+  for (int32_t c : {1, 3, 4}) {
+    Image in(9, 13, c);
+    uint32_t state = 7;
+    for (int32_t y = 0; y < in.h(); ++y) {
+      for (int32_t i = 0; i < in.w() * c; ++i) in.row_u8(y)[i] = static_cast<uint8_t>((state = state * 1664525 + 1013904223) >> 24);
+    }
+    const auto at = [&](int32_t y, int32_t x, int32_t j) {
+      return in.row_u8(std::clamp(y, 0, in.h() - 1))[std::clamp(x, 0, in.w() - 1) * c + j];
+    };
+    for (const auto& [kind, a, b] : {std::tuple(Kind::median_blur, 3.0, 0.0), std::tuple(Kind::median_blur, 5.0, 0.0),
+                                     std::tuple(Kind::motion_blur, 4.0, 30.0), std::tuple(Kind::motion_blur, 7.0, -100.0),
+                                     std::tuple(Kind::motion_blur, 255.0, 20.0)}) {
+      const Image out = run({{kind, {a, b}, {}}}, in);
+      for (int32_t y = 0; y < in.h(); ++y) {
+        for (int32_t x = 0; x < in.w(); ++x) {
+          for (int32_t j = 0; j < c; ++j) {
+            uint8_t want = at(y, x, j);
+            const auto size = static_cast<int32_t>(a);
+            if (c == 4 && j == 3) {
+            } else if (kind == Kind::median_blur) {
+              std::vector<uint8_t> v;
+              for (int32_t k = 0; k < size * size; ++k) v.push_back(at(y + k / size - size / 2, x + k % size - size / 2, j));
+              std::sort(v.begin(), v.end());
+              want = v[v.size() / 2];
+            } else {
+              int32_t sum = 0;
+              for (int32_t k = 0; k < size; ++k) {
+                const double t = k - (size - 1) / 2.0, turn = b * 3.14159265358979323846 / 180;
+                sum += at(y + static_cast<int32_t>(std::nearbyint(-t * std::sin(turn))), x + static_cast<int32_t>(std::nearbyint(t * std::cos(turn))), j);
+              }
+              want = static_cast<uint8_t>((2 * sum + size) / (2 * size));
+            }
+            ASSERT_EQ(out.row_u8(y)[x * c + j], want) << c << ' ' << a << ' ' << y << ' ' << x;
+          }
+        }
+      }
+    }
+  }
+}
+
 }  // namespace
 }  // namespace ballast

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstring>
 
@@ -101,39 +102,78 @@ void gaussian_blur(Image& image, double sigma, int32_t size, PixelScratch& s) {
   }
 }
 
-void median_blur(Image& image, int32_t size, PixelScratch& s) {
-  const ImageView in = kept(image, s);
-  const int32_t half = size / 2, h = image.h(), w = image.w(), c = image.c();
-  std::array<uint8_t, 25> values;
-  const size_t n = static_cast<size_t>(size) * static_cast<size_t>(size);
-  each_value(image, [&](int32_t y, int32_t x, int32_t j) {
-    size_t k = 0;
-    for (int32_t dy = -half; dy <= half; ++dy) {
-      const uint8_t* row = in.row_u8(std::clamp(y + dy, 0, h - 1));
-      for (int32_t dx = -half; dx <= half; ++dx) values[k++] = row[std::clamp(x + dx, 0, w - 1) * c + j];
+namespace {
+
+/// The picture with its border repeated `margin` pixels to the left and right: row_of(y) is where row y, clamped, begins.
+class Repeated {
+ public:
+  Repeated(const Image& image, int32_t margin, std::vector<uint8_t>& bytes)
+      : h_(image.h()), pixel_(static_cast<size_t>(image.c())), margin_(static_cast<size_t>(margin) * pixel_),
+        stride_(static_cast<size_t>(image.w()) * pixel_ + 2 * margin_) {
+    bytes.resize(stride_ * static_cast<size_t>(h_));
+    const size_t n = stride_ - 2 * margin_;
+    for (int32_t y = 0; y < h_; ++y) {
+      const uint8_t* in = image.row_u8(y);
+      uint8_t* out = bytes.data() + static_cast<size_t>(y) * stride_;
+      std::memcpy(out + margin_, in, n);
+      for (size_t k = 0; k < margin_; k += pixel_) {
+        std::memcpy(out + k, in, pixel_);
+        std::memcpy(out + margin_ + n + k, in + n - pixel_, pixel_);
+      }
     }
-    std::nth_element(values.begin(), values.begin() + static_cast<ptrdiff_t>(n / 2),
-                     values.begin() + static_cast<ptrdiff_t>(n));
-    return values[n / 2];
+    start_ = bytes.data() + margin_;
+  }
+  /// Pixel x of row y; x from -margin to w - 1 + margin.
+  const uint8_t* at(int32_t y, int32_t x) const {
+    return start_ + static_cast<size_t>(std::clamp(y, 0, h_ - 1)) * stride_ + static_cast<ptrdiff_t>(x) * static_cast<ptrdiff_t>(pixel_);
+  }
+
+ private:
+  int32_t h_;
+  size_t pixel_, margin_, stride_;
+  const uint8_t* start_;
+};
+
+/// f(y, row) writes whole rows; alpha stays.
+template <class F>
+void each_row(Image& image, PixelScratch& s, F&& f) {
+  const size_t n = static_cast<size_t>(image.w()) * static_cast<size_t>(image.c());
+  for (int32_t y = 0; y < image.h(); ++y) {
+    uint8_t* row = image.row_u8(y);
+    if (image.c() == 4) {
+      s.part.reset(1, image.w(), 4);
+      uint8_t* made = s.part.row_u8(0);
+      f(y, n, made);
+      for (size_t i = 3; i < n; i += 4) made[i] = row[i];
+      std::memcpy(row, made, n);
+    } else {
+      f(y, n, row);
+    }
+  }
+}
+
+}  // namespace
+
+void median_blur(Image& image, int32_t size, PixelScratch& s) {
+  const int32_t half = size / 2;
+  const Repeated in(image, half, s.bytes);
+  each_row(image, s, [&](int32_t y, size_t n, uint8_t* out) {
+    std::array<const uint8_t*, 5> rows{};
+    for (int32_t k = 0; k < size; ++k) rows[static_cast<size_t>(k)] = in.at(y + k - half, -half);
+    median_row(rows.data(), static_cast<size_t>(size), static_cast<size_t>(image.c()), n, out);
   });
 }
 
 void motion_blur(Image& image, int32_t length, double angle, PixelScratch& s) {
-  const ImageView in = kept(image, s);
+  const Repeated in(image, length / 2, s.bytes);
   const double turn = angle * (3.14159265358979323846 / 180), dx = det_cos(turn), dy = -det_sin(turn);
-  const int32_t h = image.h(), w = image.w(), c = image.c();
-  std::vector<std::pair<int32_t, int32_t>> taps;
-  for (int32_t k = 0; k < length; ++k) {
-    const double t = k - (length - 1) / 2.0;
-    taps.emplace_back(static_cast<int32_t>(std::nearbyint(t * dy)), static_cast<int32_t>(std::nearbyint(t * dx)));
-  }
-  const auto n = static_cast<uint32_t>(length);
-  each_value(image, [&](int32_t y, int32_t x, int32_t j) {
-    uint32_t sum = 0;
-    for (const auto& [ty, tx] : taps) {
-      sum += in.row_u8(std::clamp(y + ty, 0, h - 1))[std::clamp(x + tx, 0, w - 1) * c + j];
+  s.taps.resize(static_cast<size_t>(length));
+  each_row(image, s, [&](int32_t y, size_t n, uint8_t* out) {
+    for (int32_t k = 0; k < length; ++k) {
+      const double t = k - (length - 1) / 2.0;
+      s.taps[static_cast<size_t>(k)] = in.at(y + static_cast<int32_t>(std::nearbyint(t * dy)), static_cast<int32_t>(std::nearbyint(t * dx)));
     }
-    return static_cast<uint8_t>((2 * sum + n) / (2 * n));
+    mean_row(s.taps.data(), s.taps.size(), n, out);
   });
 }
 

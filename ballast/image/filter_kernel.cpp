@@ -1,6 +1,7 @@
 #include <ballast/image/filter_kernel.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 
 #undef HWY_TARGET_INCLUDE
@@ -24,6 +25,10 @@ void Columns(const uint8_t* in, size_t n, size_t step, const float* w, size_t ta
 void Rows(const float* const* rows, const float* w, size_t taps, size_t n, uint8_t* out) {
   blur_rows_reference(rows, w, taps, n, out);
 }
+void Median(const uint8_t* const* rows, size_t size, size_t step, size_t n, uint8_t* out) {
+  median_row_reference(rows, size, step, n, out);
+}
+void Mean(const uint8_t* const* taps, size_t count, size_t n, uint8_t* out) { mean_row_reference(taps, count, n, out); }
 #else
 
 using DF = hn::ScalableTag<float>;
@@ -92,6 +97,59 @@ void Rows(const float* const* rows, const float* w, size_t taps, size_t n, uint8
   }
   for (; i < n; ++i) out[i] = RowValue(rows, w, middle, i);
 }
+// Of M values that hold the median the least and the greatest do not; one of the others yet to come takes their place.
+template <size_t kSize, size_t M, class D>
+HWY_INLINE hn::Vec<D> MedianOf(D d, hn::Vec<D>* v, const uint8_t* const* rows, size_t step, size_t next) {
+  const auto order = [](hn::Vec<D>& a, hn::Vec<D>& b) HWY_ATTR {
+    const auto low = hn::Min(a, b);
+    b = hn::Max(a, b);
+    a = low;
+  };
+  for (size_t i = 1; i < M; ++i) order(v[0], v[i]);
+  for (size_t i = 1; i + 1 < M; ++i) order(v[i], v[M - 1]);
+  if constexpr (M == 3) {
+    return v[1];
+  } else {
+    v[0] = hn::LoadU(d, rows[next / kSize] + next % kSize * step);
+    return MedianOf<kSize, M - 1>(d, v, rows, step, next + 1);
+  }
+}
+
+template <size_t kSize>
+void MedianRow(const uint8_t* const* rows, size_t step, size_t n, uint8_t* out) {
+  constexpr size_t kFirst = kSize * kSize / 2 + 2;
+  const hn::ScalableTag<uint8_t> d;
+  const size_t lanes = hn::Lanes(d);
+  if (n < lanes) return median_row_reference(rows, kSize, step, n, out);
+  for (size_t i = 0; i < n; i += lanes) {
+    i = HWY_MIN(i, n - lanes);  // the last vector begins earlier
+    const uint8_t* at[kSize];
+    for (size_t k = 0; k < kSize; ++k) at[k] = rows[k] + i;
+    hn::Vec<decltype(d)> v[kFirst];
+    for (size_t k = 0; k < kFirst; ++k) v[k] = hn::LoadU(d, at[k / kSize] + k % kSize * step);
+    hn::StoreU(MedianOf<kSize, kFirst>(d, v, at, step, kFirst), d, out + i);
+  }
+}
+
+void Median(const uint8_t* const* rows, size_t size, size_t step, size_t n, uint8_t* out) {
+  return size == 3 ? MedianRow<3>(rows, step, n, out) : MedianRow<5>(rows, step, n, out);
+}
+
+void Mean(const uint8_t* const* taps, size_t count, size_t n, uint8_t* out) {
+  const DI di;
+  const hn::RebindToUnsigned<DI> du;
+  const size_t lanes = hn::Lanes(di);
+  // sum + count / 2 <= 255.5 count times the reciprocal of count: exact, and below 2^32, for count up to 255.
+  const auto reciprocal = hn::Set(du, static_cast<uint32_t>(((1U << 24) + count - 1) / count));
+  if (n < lanes) return mean_row_reference(taps, count, n, out);
+  for (size_t i = 0; i < n; i += lanes) {
+    i = HWY_MIN(i, n - lanes);
+    auto sum = hn::Set(di, static_cast<int32_t>(count / 2));
+    for (size_t k = 0; k < count; ++k) sum = hn::Add(sum, Whole(taps[k] + i));
+    const auto mean = hn::ShiftRight<24>(hn::Mul(hn::BitCast(du, sum), reciprocal));
+    hn::StoreU(hn::DemoteTo(D8(), hn::BitCast(di, mean)), D8(), out + i);
+  }
+}
 #endif
 
 }  // namespace HWY_NAMESPACE
@@ -104,6 +162,8 @@ namespace ballast::detail {
 HWY_EXPORT(Sharpen);
 HWY_EXPORT(Columns);
 HWY_EXPORT(Rows);
+HWY_EXPORT(Median);
+HWY_EXPORT(Mean);
 
 void sharpen_row_reference(const uint8_t* a, const uint8_t* r, const uint8_t* b, ptrdiff_t step, size_t n, float f,
                            float g, uint8_t* out) {
@@ -144,6 +204,29 @@ void blur_columns(const uint8_t* in, size_t n, size_t step, const float* w, size
 void blur_rows(const float* const* rows, const float* w, size_t taps, size_t n, uint8_t* out) {
   HWY_DYNAMIC_DISPATCH(Rows)(rows, w, taps, n, out);
 }
+
+void median_row_reference(const uint8_t* const* rows, size_t size, size_t step, size_t n, uint8_t* out) {
+  std::array<uint8_t, 25> values{};
+  const auto middle = values.begin() + static_cast<ptrdiff_t>(size * size / 2), end = values.begin() + static_cast<ptrdiff_t>(size * size);
+  for (size_t i = 0; i < n; ++i) {
+    for (size_t k = 0; k < size * size; ++k) values[k] = rows[k / size][i + k % size * step];
+    std::nth_element(values.begin(), middle, end);
+    out[i] = *middle;
+  }
+}
+
+void mean_row_reference(const uint8_t* const* taps, size_t count, size_t n, uint8_t* out) {
+  for (size_t i = 0; i < n; ++i) {
+    size_t sum = 0;
+    for (size_t k = 0; k < count; ++k) sum += taps[k][i];
+    out[i] = static_cast<uint8_t>((2 * sum + count) / (2 * count));
+  }
+}
+
+void median_row(const uint8_t* const* rows, size_t size, size_t step, size_t n, uint8_t* out) {
+  HWY_DYNAMIC_DISPATCH(Median)(rows, size, step, n, out);
+}
+void mean_row(const uint8_t* const* taps, size_t count, size_t n, uint8_t* out) { HWY_DYNAMIC_DISPATCH(Mean)(taps, count, n, out); }
 
 }  // namespace ballast::detail
 #endif

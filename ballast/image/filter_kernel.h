@@ -23,4 +23,12 @@ void blur_columns_reference(const uint8_t* in, size_t n, size_t step, const floa
 void blur_rows(const float* const* rows, const float* w, size_t taps, size_t n, uint8_t* out);
 void blur_rows_reference(const float* const* rows, const float* w, size_t taps, size_t n, uint8_t* out);
 
+/// out[i] = the median of rows[k][i + j step], k and j in [0, size). size: 3 or 5.
+void median_row(const uint8_t* const* rows, size_t size, size_t step, size_t n, uint8_t* out);
+void median_row_reference(const uint8_t* const* rows, size_t size, size_t step, size_t n, uint8_t* out);
+
+/// out[i] = the mean of taps[k][i], k in [0, count), halves up. count in [1, 255].
+void mean_row(const uint8_t* const* taps, size_t count, size_t n, uint8_t* out);
+void mean_row_reference(const uint8_t* const* taps, size_t count, size_t n, uint8_t* out);
+
 }  // namespace ballast::detail
