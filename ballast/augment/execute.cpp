@@ -1,6 +1,7 @@
 #include <ballast/augment/execute.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstring>
 
@@ -91,6 +92,12 @@ void mirror(uint8_t* row, int32_t w, int32_t c) {
   }
 }
 
+/// n pixels of a row down a column, `step` bytes apart.
+template <int32_t kChannels>
+void put_column(const uint8_t* row, int32_t n, uint8_t* out, ptrdiff_t step) {
+  for (int32_t x = 0; x < n; ++x) std::memcpy(out + x * step, row + static_cast<ptrdiff_t>(x) * kChannels, kChannels);
+}
+
 /// A stage's rows into an image, mirrored and transposed as it says.
 void stage_to_image(const Stage& stage, const Source& source, Image& out, Scratch::Impl& s) {
   const int32_t c = source.pixels.c;
@@ -105,10 +112,10 @@ void stage_to_image(const Stage& stage, const Source& source, Image& out, Scratc
   out.reset(stage.x.count, stage.y.count, c);
   run_stage(stage, source.pixels, source.top, source.left, s, [&](int32_t y, const uint8_t* row, bool flip) {
     const int32_t n = stage.x.count;
-    for (int32_t x = 0; x < n; ++x) {
-      std::memcpy(out.row_u8(flip ? n - 1 - x : x) + static_cast<ptrdiff_t>(y) * c, row + static_cast<ptrdiff_t>(x) * c,
-                  static_cast<size_t>(c));
-    }
+    const ptrdiff_t down = n > 1 ? out.row_u8(1) - out.row_u8(0) : 0;
+    uint8_t* top = out.row_u8(flip ? n - 1 : 0) + static_cast<ptrdiff_t>(y) * c;
+    static constexpr std::array put = {put_column<1>, put_column<2>, put_column<3>, put_column<4>};
+    put[static_cast<size_t>(c - 1)](row, n, top, flip ? -down : down);
   });
 }
 

@@ -1,8 +1,10 @@
 #include <ballast/image/color.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstring>
+#include <type_traits>
 
 #include <ballast/base/check.h>
 #include <ballast/base/detmath.h>
@@ -263,13 +265,18 @@ class Runner {
   void channel_shuffle(const std::array<double, 4>& v) {
     if (image_.c() == 1) return;
     const std::array<size_t, 3> from = {static_cast<size_t>(v[0]), static_cast<size_t>(v[1]), static_cast<size_t>(v[2])};
-    for (int32_t y = 0; y < image_.h(); ++y) {
-      uint8_t* p = image_.row_u8(y);
-      for (int32_t x = 0; x < image_.w(); ++x, p += image_.c()) {
-        const uint8_t old[3] = {p[0], p[1], p[2]};
-        for (size_t j = 0; j < 3; ++j) p[j] = old[from[j]];
+    const auto rows = [&](auto step) {
+      for (int32_t y = 0; y < image_.h(); ++y) {
+        uint8_t* p = image_.row_u8(y);
+        for (int32_t x = 0; x < image_.w(); ++x, p += step) {
+          const uint8_t a = p[from[0]], b = p[from[1]], c = p[from[2]];
+          p[0] = a;
+          p[1] = b;
+          p[2] = c;
+        }
       }
-    }
+    };
+    image_.c() == 3 ? rows(std::integral_constant<int, 3>()) : rows(std::integral_constant<int, 4>());
   }
 
   void single(const PixelOp& op) {

@@ -37,7 +37,6 @@ def opencv():
         "vertical_flip": lambda: cv2.flip(image, 0),
         "transpose": lambda: cv2.transpose(image),
         "rotate90": lambda: cv2.rotate(image, cv2.ROTATE_90_COUNTERCLOCKWISE),
-        "pad": lambda: cv2.copyMakeBorder(image, 16, 16, 16, 16, cv2.BORDER_CONSTANT),
         "grayscale": lambda: cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB),
         "gamma": lambda: cv2.LUT(image, table),
         "invert": lambda: cv2.bitwise_not(image),
