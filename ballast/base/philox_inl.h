@@ -32,12 +32,12 @@ constexpr uint32_t kPhiloxM0 = 0xD2511F53, kPhiloxM1 = 0xCD9E8D57, kPhiloxW0 = 0
 
 // A multiplication gives both halves of a product where the next round wants them.
 template <class V>
-HWY_INLINE void philox_round(PhiloxBlocks<V>& b, uint32_t k0, uint32_t k1) {
+HWY_INLINE void philox_round(PhiloxBlocks<V>& b, uint64_t k0, uint64_t k1) {
   const hn::DFromV<V> d;
   const V p0 = philox_product(b.c0, kPhiloxM0), p1 = philox_product(b.c2, kPhiloxM1);
-  b.c0 = hn::Xor3(hn::ShiftRight<32>(p1), b.c1, hn::Set(d, uint64_t{k0}));
+  b.c0 = hn::Xor3(hn::ShiftRight<32>(p1), b.c1, hn::Set(d, k0));
   b.c1 = p1;
-  b.c2 = hn::Xor3(hn::ShiftRight<32>(p0), b.c3, hn::Set(d, uint64_t{k1}));
+  b.c2 = hn::Xor3(hn::ShiftRight<32>(p0), b.c3, hn::Set(d, k1));
   b.c3 = p0;
 }
 

@@ -97,15 +97,33 @@ std::string table_text(const std::vector<Row>& rows, const std::vector<std::stri
   return table.text();
 }
 
+std::string logit_names(const std::vector<std::string>& classes) {
+  std::string out;
+  for (const std::string& name : classes) out += "," + csv_cell("logit:" + name);
+  return out;
+}
+
+std::string logit_cells(const Prediction& p, size_t classes) {
+  std::string out;
+  for (size_t i = 0; i < classes; ++i) out += i < p.logits.size() ? "," + ordered_json(p.logits[i]).dump() : ",";
+  return out;
+}
+
+ordered_json classes_of(const Prediction& p, const std::vector<std::string>& classes) {
+  ordered_json all = ordered_json::array();
+  for (size_t i = 0; i < p.classes.size(); ++i) {
+    all.push_back({{"class", classes[static_cast<size_t>(p.classes[i])]}, {"index", p.classes[i]}, {"probability", p.probabilities[i]}});
+  }
+  return all;
+}
+
 std::string csv_text(const std::vector<Row>& rows, const std::vector<std::string>& classes, size_t k, bool logits,
                      int64_t members) {
   std::string out = members > 1 ? "file,error,unsure,members_agree,members_used,mutual_information" : "file,error,unsure";
   for (size_t i = 1; i <= k; ++i) {
     out += ",class" + std::to_string(i) + ",probability" + std::to_string(i);
   }
-  for (size_t i = 0; logits && i < classes.size(); ++i) {
-    out += "," + csv_cell("logit:" + classes[i]);
-  }
+  if (logits) out += logit_names(classes);
   out += "\n";
   for (const Row& row : rows) {
     const Prediction& p = row.prediction;
@@ -120,9 +138,7 @@ std::string csv_text(const std::vector<Row>& rows, const std::vector<std::string
               ordered_json(p.probabilities[i]).dump()
                                   : ",,";
     }
-    for (size_t i = 0; logits && i < classes.size(); ++i) {
-      out += i < p.logits.size() ? "," + ordered_json(p.logits[i]).dump() : ",";
-    }
+    if (logits) out += logit_cells(p, classes.size());
     out += "\n";
   }
   return out;
@@ -138,11 +154,7 @@ ordered_json document(const std::vector<Row>& rows, const std::vector<std::strin
       one["error"] = p.error;
     } else {
       one["unsure"] = row.unsure;
-      one["top"] = ordered_json::array();
-      for (size_t i = 0; i < p.classes.size(); ++i) {
-        one["top"].push_back({{"class", classes[static_cast<size_t>(p.classes[i])]}, {"index", p.classes[i]},
-                              {"probability", p.probabilities[i]}});
-      }
+      one["top"] = classes_of(p, classes);
     }
     if (members > 1 && p.error.empty()) {
       one["members_agree"] = p.members_agree;
@@ -193,7 +205,7 @@ std::string labels_table(const std::vector<Row>& rows, const std::vector<std::st
 /// file, error, labels "a;b" as in a list of pictures, their probabilities "0.9;0.7".
 std::string labels_csv(const std::vector<Row>& rows, const std::vector<std::string>& classes, bool logits) {
   std::string out = "file,error,labels,probabilities";
-  for (size_t i = 0; logits && i < classes.size(); ++i) out += "," + csv_cell("logit:" + classes[i]);
+  if (logits) out += logit_names(classes);
   out += "\n";
   for (const Row& row : rows) {
     const Prediction& p = row.prediction;
@@ -203,9 +215,7 @@ std::string labels_csv(const std::vector<Row>& rows, const std::vector<std::stri
       probabilities += (i == 0 ? "" : ";") + ordered_json(p.probabilities[i]).dump();
     }
     out += csv_cell(p.file.string()) + "," + csv_cell(p.error) + "," + csv_cell(labels) + "," + probabilities;
-    for (size_t i = 0; logits && i < classes.size(); ++i) {
-      out += i < p.logits.size() ? "," + ordered_json(p.logits[i]).dump() : ",";
-    }
+    if (logits) out += logit_cells(p, classes.size());
     out += "\n";
   }
   return out;
@@ -219,11 +229,7 @@ ordered_json labels_document(const std::vector<Row>& rows, const std::vector<std
     if (!p.error.empty()) {
       one["error"] = p.error;
     } else {
-      one["labels"] = ordered_json::array();
-      for (size_t i = 0; i < p.classes.size(); ++i) {
-        one["labels"].push_back({{"class", classes[static_cast<size_t>(p.classes[i])]}, {"index", p.classes[i]},
-                                 {"probability", p.probabilities[i]}});
-      }
+      one["labels"] = classes_of(p, classes);
     }
     if (!p.logits.empty()) one["logits"] = p.logits;
     all.push_back(std::move(one));

@@ -19,9 +19,13 @@
 HWY_BEFORE_NAMESPACE();
 namespace ballast {
 namespace HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
 
-#if HWY_TARGET <= HWY_AVX3 && !HWY_IS_MSAN
+#if HWY_TARGET <= HWY_AVX3
 using lanes::HWY_NAMESPACE::kPhiloxM0, lanes::HWY_NAMESPACE::kPhiloxM1, lanes::HWY_NAMESPACE::kPhiloxW0, lanes::HWY_NAMESPACE::kPhiloxW1;
+using lanes::HWY_NAMESPACE::philox_product, lanes::HWY_NAMESPACE::philox_round;
+using Words = hn::Vec<hn::CappedTag<uint64_t, 8>>;  // 512 bits
+using WordBlocks = lanes::HWY_NAMESPACE::PhiloxBlocks<Words>;
 
 // Of the rounds: read as operands, so that the registers are left to the blocks.
 struct RoundKeys {
@@ -38,44 +42,31 @@ struct RoundKeys {
   }
 };
 
-// A lane of 64 bits is a block, c0 to c3 are the lower halves of its words, as in PhiloxBlocks.
-struct Blocks512 {
-  __m512i c0, c1, c2, c3;
-};
-
-HWY_INLINE __m512i all64(uint64_t value) { return _mm512_set1_epi64(static_cast<long long>(value)); }
-HWY_INLINE __m512i high_half(__m512i v) { return _mm512_srli_epi64(v, 32); }
-HWY_INLINE __m512i xor3(__m512i a, __m512i b, __m512i c) { return _mm512_ternarylogic_epi64(a, b, c, 0x96); }
-HWY_INLINE __m512i times(__m512i c, uint32_t factor) { return _mm512_mul_epu32(c, all64(factor)); }
+HWY_INLINE Words all(uint64_t value) { return hn::Set(hn::DFromV<Words>(), value); }
 // The lower, or the upper, halves of even blocks and of odd ones, in turns.
-HWY_INLINE __m512i low_halves(__m512i even, __m512i odd) { return _mm512_mask_shuffle_epi32(even, 0xaaaa, odd, _MM_PERM_CCAA); }
-HWY_INLINE __m512i high_halves(__m512i even, __m512i odd) { return _mm512_mask_shuffle_epi32(odd, 0x5555, even, _MM_PERM_DDBB); }
+HWY_INLINE Words low_halves(Words even, Words odd) { return Words{_mm512_mask_shuffle_epi32(even.raw, 0xaaaa, odd.raw, _MM_PERM_CCAA)}; }
+HWY_INLINE Words high_halves(Words even, Words odd) { return Words{_mm512_mask_shuffle_epi32(odd.raw, 0x5555, even.raw, _MM_PERM_DDBB)}; }
 
 // The first three rounds of blocks (c0, high, 0, 0), from M0 c0: half of two of them is the same in all lanes.
 struct FirstRounds {
-  __m512i k1, k0_1, high_1, low_2, k0_2;
+  Words k1, k0_1, high_1, low_2, k0_2;
 
   FirstRounds(const RoundKeys& keys, uint32_t high) {
     const uint64_t product = uint64_t{kPhiloxM0} * (high ^ static_cast<uint32_t>(keys.k0[0]));
-    k1 = all64(keys.k1[0]);
-    k0_1 = all64(keys.k0[1]);
-    high_1 = all64(product >> 32 ^ keys.k1[1]);
-    low_2 = all64(product ^ keys.k1[2]);
-    k0_2 = all64(keys.k0[2]);
+    k1 = all(keys.k1[0]);
+    k0_1 = all(keys.k0[1]);
+    high_1 = all(product >> 32 ^ keys.k1[1]);
+    low_2 = all(product ^ keys.k1[2]);
+    k0_2 = all(keys.k0[2]);
   }
 
-  HWY_INLINE Blocks512 operator()(__m512i m0_c0) const {
-    const __m512i p1 = times(_mm512_xor_si512(high_half(m0_c0), k1), kPhiloxM1);
-    const __m512i q0 = times(_mm512_xor_si512(high_half(p1), k0_1), kPhiloxM0);
-    const __m512i q1 = times(_mm512_xor_si512(m0_c0, high_1), kPhiloxM1);
-    return {xor3(high_half(q1), p1, k0_2), q1, _mm512_xor_si512(high_half(q0), low_2), q0};
+  HWY_INLINE WordBlocks operator()(Words m0_c0) const {
+    const Words p1 = philox_product(hn::Xor(hn::ShiftRight<32>(m0_c0), k1), kPhiloxM1);
+    const Words q0 = philox_product(hn::Xor(hn::ShiftRight<32>(p1), k0_1), kPhiloxM0);
+    const Words q1 = philox_product(hn::Xor(m0_c0, high_1), kPhiloxM1);
+    return {hn::Xor3(hn::ShiftRight<32>(q1), p1, k0_2), q1, hn::Xor(hn::ShiftRight<32>(q0), low_2), q0};
   }
 };
-
-HWY_INLINE void round512(Blocks512& b, uint64_t k0, uint64_t k1) {
-  const __m512i p0 = times(b.c0, kPhiloxM0), p1 = times(b.c2, kPhiloxM1);
-  b = {xor3(high_half(p1), b.c1, all64(k0)), p1, xor3(high_half(p0), b.c3, all64(k1)), p0};
-}
 
 // What products leave behind the 16 bits that stay.
 enum class Rest : uint8_t { none, never_half, any };
@@ -115,9 +106,9 @@ class Drop32 {
     lower_ = _mm512_sub_epi16(upper_, one_);
   }
 
-  // draws: in a lane of 32 bits, i, those of elements i and 16 + i.
-  HWY_INLINE void operator()(__m512i draws, const uint16_t* x, uint16_t* y) const {
-    const __mmask32 keep = _mm512_cmpgt_epu16_mask(draws, below_);
+  // words: in a lane of 32 bits, i, the draws of elements i and 16 + i.
+  HWY_INLINE void operator()(Words words, const uint16_t* x, uint16_t* y) const {
+    const __mmask32 keep = _mm512_cmpgt_epu16_mask(words.raw, below_);
     const __m512i in = _mm512_maskz_permutexvar_epi16(keep, order_, _mm512_loadu_si512(x));
     __m512i first = scaled(_mm512_slli_epi32(in, 16));
     __m512i second = scaled(_mm512_and_si512(in, _mm512_set1_epi32(static_cast<int>(0xffff0000))));
@@ -148,6 +139,34 @@ class Drop32 {
   bool stream_;
 };
 
+// M0 c0 of the blocks that lie so many further.
+HWY_INLINE Words after(Words m0_c0, uint64_t blocks) { return hn::Add(m0_c0, all(kPhiloxM0 * blocks)); }
+
+// Rounds 3 to 8, of several vectors at once: each waits for itself only.
+template <class... B>
+HWY_INLINE void middle_rounds(const RoundKeys& keys, B&... blocks) {
+  (philox_round(blocks, keys.k0[3], keys.k1[3]), ...);
+  (philox_round(blocks, keys.k0[4], keys.k1[4]), ...);
+  (philox_round(blocks, keys.k0[5], keys.k1[5]), ...);
+  (philox_round(blocks, keys.k0[6], keys.k1[6]), ...);
+  (philox_round(blocks, keys.k0[7], keys.k1[7]), ...);
+  (philox_round(blocks, keys.k0[8], keys.k1[8]), ...);
+}
+
+// The last round of a group, and its 128 elements.
+template <size_t kAhead, class Drop>
+HWY_INLINE void finish_group(const RoundKeys& keys, const Drop& drop, const WordBlocks& even, const WordBlocks& odd, const uint16_t* x,
+                             uint16_t* y) {
+  const Words e0 = philox_product(even.c0, kPhiloxM0), e1 = philox_product(even.c2, kPhiloxM1);
+  const Words o0 = philox_product(odd.c0, kPhiloxM0), o1 = philox_product(odd.c2, kPhiloxM1);
+  const Words words[4] = {hn::Xor3(high_halves(e1, o1), low_halves(even.c1, odd.c1), all(keys.k0[9])), low_halves(e1, o1),
+                          hn::Xor3(high_halves(e0, o0), low_halves(even.c3, odd.c3), all(keys.k1[9])), low_halves(e0, o0)};
+  for (size_t w = 0; w < 4; ++w) {
+    hwy::Prefetch(x + 32 * w + kAhead);
+    drop(words[w], x + 32 * w, y + 32 * w);
+  }
+}
+
 // Groups of 128 draws, two at once: four vectors of blocks wait for each other's multiplications.
 template <size_t kAhead, Rest kRest>
 HWY_INLINE void drop_groups_512(const uint16_t* x, uint16_t* y, uint64_t key, uint64_t group, size_t groups, uint32_t threshold, float scale,
@@ -155,42 +174,25 @@ HWY_INLINE void drop_groups_512(const uint16_t* x, uint16_t* y, uint64_t key, ui
   constexpr uint64_t kGroupsOfHigh = uint64_t{1} << 28;  // with the same upper half of the counter
   const RoundKeys keys(key);
   const Drop32<kRest> drop(threshold, scale, stream);
-  const auto blocks_of = [](uint64_t first) HWY_ATTR {
-    return _mm512_add_epi64(all64(first & 0xffffffff), _mm512_set_epi64(14, 12, 10, 8, 6, 4, 2, 0));
-  };
-  const auto finish = [&](const Blocks512& even, const Blocks512& odd, const uint16_t* in, uint16_t* out) HWY_ATTR {
-    const __m512i k0 = all64(keys.k0[9]), k1 = all64(keys.k1[9]);
-    const __m512i e0 = times(even.c0, kPhiloxM0), e1 = times(even.c2, kPhiloxM1), o0 = times(odd.c0, kPhiloxM0), o1 = times(odd.c2, kPhiloxM1);
-    const __m512i words[4] = {xor3(high_halves(e1, o1), low_halves(even.c1, odd.c1), k0), low_halves(e1, o1),
-                              xor3(high_halves(e0, o0), low_halves(even.c3, odd.c3), k1), low_halves(e0, o0)};
-    for (size_t w = 0; w < 4; ++w) {
-      _mm_prefetch(reinterpret_cast<const char*>(in + 32 * w + kAhead), _MM_HINT_T0);
-      drop(words[w], in + 32 * w, out + 32 * w);
-    }
-  };
   while (groups > 0) {
     const size_t run = static_cast<size_t>(std::min<uint64_t>(groups, kGroupsOfHigh - group % kGroupsOfHigh));
     const FirstRounds begin(keys, static_cast<uint32_t>(group * 16 >> 32));
-    __m512i m0_c0 = times(blocks_of(group * 16), kPhiloxM0);  // goes on by additions
-    const auto step = [](uint64_t blocks) HWY_ATTR { return all64(kPhiloxM0 * blocks); };
-    const auto rounds = [&](auto&... blocks) HWY_ATTR {
-      const auto one = [&](size_t r) HWY_ATTR { (round512(blocks, keys.k0[r], keys.k1[r]), ...); };
-      one(3), one(4), one(5), one(6), one(7), one(8);
-    };
+    const Words even = hn::Add(all(group * 16 & 0xffffffff), hn::ShiftLeft<1>(hn::Iota(hn::DFromV<Words>(), 0)));
+    Words m0_c0 = philox_product(even, kPhiloxM0);  // goes on by additions
     size_t g = 0;
     for (; g + 2 <= run; g += 2, x += 256, y += 256) {
       asm volatile("" ::"r"(&keys) : "memory");  // do not keep the keys in registers
-      Blocks512 a = begin(m0_c0), b = begin(_mm512_add_epi64(m0_c0, step(1)));
-      Blocks512 c = begin(_mm512_add_epi64(m0_c0, step(16))), d = begin(_mm512_add_epi64(m0_c0, step(17)));
-      m0_c0 = _mm512_add_epi64(m0_c0, step(32));
-      rounds(a, b, c, d);
-      finish(a, b, x, y);
-      finish(c, d, x + 128, y + 128);
+      WordBlocks a = begin(m0_c0), b = begin(after(m0_c0, 1));
+      WordBlocks c = begin(after(m0_c0, 16)), d = begin(after(m0_c0, 17));
+      m0_c0 = after(m0_c0, 32);
+      middle_rounds(keys, a, b, c, d);
+      finish_group<kAhead>(keys, drop, a, b, x, y);
+      finish_group<kAhead>(keys, drop, c, d, x + 128, y + 128);
     }
     if (g < run) {
-      Blocks512 a = begin(m0_c0), b = begin(_mm512_add_epi64(m0_c0, step(1)));
-      rounds(a, b);
-      finish(a, b, x, y);
+      WordBlocks a = begin(m0_c0), b = begin(after(m0_c0, 1));
+      middle_rounds(keys, a, b);
+      finish_group<kAhead>(keys, drop, a, b, x, y);
       x += 128, y += 128;
     }
     group += run;

@@ -319,7 +319,7 @@ size_t FusedF32(const float* x, float* y, uint64_t key, uint64_t group, size_t g
 }
 size_t FusedBf16(const uint16_t* x, uint16_t* y, uint64_t key, uint64_t group, size_t groups, uint32_t threshold,
                  const KeepValues& v) {
-#if HWY_TARGET <= HWY_AVX3 && !HWY_IS_MSAN
+#if HWY_TARGET <= HWY_AVX3
   // There a dropped element is 0 before it is scaled.
   const auto scale = static_cast<float>(v.scale);
   if (scale > 0 && std::isfinite(scale)) {
